@@ -1,0 +1,118 @@
+"""The error table: every refusal that a caller can see, and which exception or constraint becomes which.
+
+Handlers raise Problem; nothing here sends it (see wire.py). The documents follow RFC 9457.
+"""
+
+from typing import Any
+
+import msgspec
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+RETRY_SOON: Headers = ((b"retry-after", b"1"),)
+RETRY_LATER: Headers = ((b"retry-after", b"5"),)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    status: int
+    title: str
+    detail: str
+    headers: Headers = ()
+    type: str = "about:blank"
+
+
+BAD_REQUEST = Kind(400, "Bad Request", "This is not a valid HTTP request.")
+UNAUTHORIZED = Kind(401, "Unauthorized", "Sign in: there is no valid bearer token.", ((b"www-authenticate", b"Bearer"),))
+FORBIDDEN = Kind(403, "Forbidden", "These are another user's tasks.")
+UNKNOWN_USER = Kind(403, "Forbidden", "This user has not been registered here.")
+NOT_FOUND = Kind(404, "Not Found", "There is nothing here.")
+NO_SUCH_TASK = Kind(404, "Not Found", "There is no such task.")
+METHOD_NOT_ALLOWED = Kind(405, "Method Not Allowed", "This address does not take this method.")
+REQUEST_TIMEOUT = Kind(408, "Request Timeout", "The request took too long to arrive.")
+CONTENT_TOO_LARGE = Kind(413, "Content Too Large", "The body is too large.")
+UNSUPPORTED_ENCODING = Kind(415, "Unsupported Media Type", "Send the body without a Content-Encoding.")
+INVALID = Kind(422, "Unprocessable Content", "The request is not valid.")
+HEADERS_TOO_LARGE = Kind(431, "Request Header Fields Too Large", "The request's headers are too large.")
+UNEXPECTED = Kind(500, "Internal Server Error", "Something went wrong here. It has been logged.")
+UNAVAILABLE = Kind(503, "Service Unavailable", "The service cannot answer right now. Try again.", RETRY_SOON)
+OVERLOADED = Kind(503, "Service Unavailable", "Too many requests are waiting. Try again.", RETRY_SOON)
+STORAGE_FULL = Kind(503, "Service Unavailable", "The service has no room right now. Try again later.", RETRY_LATER)
+NO_KEYS = Kind(503, "Service Unavailable", "Tokens cannot be verified right now. Try again.", RETRY_SOON)
+OUTCOME_UNKNOWN = Kind(
+    503,
+    "Service Unavailable",
+    "The change may or may not have been saved. Look before you try again.",
+    RETRY_SOON,
+    type="urn:problem:outcome-unknown",
+)
+
+SQLSTATES = {
+    "08": UNAVAILABLE,  # connection lost or refused
+    "0A000": UNAVAILABLE,  # a plan that outlived its table, twice
+    "22021": INVALID,  # a character that the database's encoding lacks
+    "22P05": INVALID,
+    "22001": INVALID,
+    "25006": UNAVAILABLE,  # read-only: a primary that became a standby
+    "28": UNAVAILABLE,  # the role or its password is refused
+    "3D000": UNAVAILABLE,  # no such database
+    "40": UNAVAILABLE,  # serialization failure, deadlock
+    "42501": UNAVAILABLE,  # a grant is missing
+    "42P01": UNAVAILABLE,  # migrations have not run
+    "42703": UNAVAILABLE,
+    "53100": STORAGE_FULL,
+    "53": UNAVAILABLE,  # too many connections, out of memory
+    "55P03": UNAVAILABLE,  # lock_timeout
+    "57": UNAVAILABLE,  # cancelled, shutting down, starting up
+    "58": UNAVAILABLE,  # I/O error
+    "XX": UNAVAILABLE,
+}
+"""The longest prefix of the error's SQLSTATE decides. PostgreSQL manual, appendix A."""
+
+CONSTRAINTS = {
+    "task_belongs_to_user": UNKNOWN_USER,
+    "task_title_length": INVALID,
+    "task_title_not_blank": INVALID,
+}
+"""What the database refuses although the API should have refused it first."""
+
+
+class Problem(Exception):
+    """A refusal: `kind` of the table, with what differs from case to case."""
+
+    def __init__(self, kind: Kind, errors: tuple[dict[str, Any], ...] = (), headers: Headers = ()) -> None:
+        super().__init__(kind.detail)
+        self.kind = kind
+        self.errors = errors
+        self.headers = kind.headers + headers
+
+    def document(self) -> bytes:
+        """The problem document, as JSON."""
+        kind = self.kind
+        detail = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in self.errors) or kind.detail
+        members: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail}
+        if self.errors:
+            members["errors"] = self.errors
+        return msgspec.json.encode(members)
+
+
+def invalid(loc: list[str], msg: str, type: str) -> Problem:
+    """A 422 that names the place, for example ["body", "title"]."""
+    return Problem(INVALID, ({"loc": loc, "msg": msg, "type": type},))
+
+
+def problem_for(error: Exception) -> Problem:
+    """The table's row for any exception; UNEXPECTED when it has none."""
+    if isinstance(error, Problem):
+        return error
+    constraint = getattr(error, "constraint_name", None)
+    if constraint in CONSTRAINTS:
+        return Problem(CONSTRAINTS[constraint])
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    for length in (5, 2):
+        if kind := SQLSTATES.get(sqlstate[:length]):
+            return Problem(kind)
+    if isinstance(error, OSError):  # TimeoutError is one
+        return Problem(UNAVAILABLE)
+    return Problem(UNEXPECTED)
