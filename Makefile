@@ -1,0 +1,66 @@
+# Everything is set up in .venv and .data, here; `make help` lists the targets.
+# Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev serve test check migrate rollback lock
+.SUFFIXES:
+
+RUN := .venv/bin/python -m
+LOCK := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/dev ## set up .venv for development
+
+dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: anew after each change)
+	@$(RUN) service dev $(if $(RELOAD),--reload)
+
+serve: .venv/run ## serve as in production: settings from the environment alone
+	@$(RUN) service serve
+
+test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
+	@$(RUN) pytest $(ARGS)
+
+check: .venv/check ## check the format, style and types of Python and SQL
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy service tests $(wildcard bench)
+	$(RUN) sqlfluff lint sql migrations
+	.venv/bin/squawk migrations/*.sql
+
+migrate: .venv/run ## bring the database of DATABASE_URL up to date
+	@$(RUN) service migrate
+
+rollback: .venv/run ## take back its last migration
+	@$(RUN) service rollback
+
+lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its newest)
+	$(LOCK) $(ARGS) --group check --output-file requirements/check.txt
+	$(LOCK) --constraints requirements/check.txt --output-file requirements/run.txt
+	for group in dev test load; do \
+		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
+	done
+
+# .venv/dev says that what requirements/dev.txt names is installed; each of run, dev, test and check holds the one before.
+# The umask: run as root, PostgreSQL's programs are another user's to run.
+.venv/%: requirements/%.txt .venv/made
+	@echo "Installing $< into .venv ..."
+	@umask 022 && $(RUN) pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# The first Python that is new enough. Debian keeps what `venv` needs in a package of its own.
+.venv/made:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \
+	if [ "$$python" = none ]; then \
+		echo "Python 3.11 or later is needed, and is not found. On Debian 12 or later: apt-get install python3" >&2; exit 1; fi; \
+	if ! "$$python" -c 'import ensurepip' 2>/dev/null; then \
+		package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+			echo "Python's venv is missing. Run: sudo apt-get install $$package" >&2; exit 1; fi; \
+		echo "Installing $$package with apt-get, for Python's venv ..."; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -qq --yes --no-install-recommends "$$package" >/dev/null || exit; fi; \
+	echo "Making .venv with $$("$$python" --version) ..."; \
+	umask 022 && "$$python" -m venv --clear .venv && touch $@
