@@ -39,6 +39,7 @@ UNEXPECTED = Kind(500, "Internal Server Error", "Something went wrong here. It h
 UNAVAILABLE = Kind(503, "Service Unavailable", "The service cannot answer right now. Try again.", RETRY_SOON)
 OVERLOADED = Kind(503, "Service Unavailable", "Too many requests are waiting. Try again.", RETRY_SOON)
 STORAGE_FULL = Kind(503, "Service Unavailable", "The service has no room right now. Try again later.", RETRY_LATER)
+NOT_READY = Kind(503, "Service Unavailable", "Not ready.", RETRY_SOON)
 NO_KEYS = Kind(503, "Service Unavailable", "Tokens cannot be verified right now. Try again.", RETRY_SOON)
 OUTCOME_UNKNOWN = Kind(
     503,

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     acquire_timeout: Annotated[Seconds, Meta(description="wait for a connection at most")] = 1
     statement_timeout: Annotated[Seconds, Meta(description="wait for a statement at most")] = 2
     connect_timeout: Annotated[Seconds, Meta(description="wait for a new connection to open at most")] = 5
+    probe_interval: Annotated[Seconds, Meta(description="how often readiness asks the database")] = 1
     prepared_statements: Annotated[
         bool, Meta(description="off behind a pooler without them (PgBouncer before 1.21)")
     ] = True

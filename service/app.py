@@ -1,0 +1,72 @@
+"""The composition root: the one route table, what every endpoint works with, start and stop."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from service.auth import Authenticator
+from service.database import Database
+from service.endpoint import Private, Public, Service
+from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from service.health import Health
+from service.log import RequestLog, configure_logging
+from service.openapi import Documents
+from service.routing import FlatRoutes, Row, starlette_routes
+from service.settings import Settings
+from service.tasks import complete_task, create_task, delete_task, get_task, list_tasks, update_task
+from service.wire import refusal
+
+PRIVATE = [
+    ("GET", "/api/{user_id}/tasks", list_tasks),
+    ("POST", "/api/{user_id}/tasks", create_task),
+    ("GET", "/api/{user_id}/tasks/{task_id}", get_task),
+    ("PUT", "/api/{user_id}/tasks/{task_id}", update_task),
+    ("DELETE", "/api/{user_id}/tasks/{task_id}", delete_task),
+    ("PATCH", "/api/{user_id}/tasks/{task_id}/complete", complete_task),
+]
+
+PUBLIC = ("/health", "/livez", "/readyz", "/openapi.json", "/docs")
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The application. Nothing is opened until its lifespan begins."""
+    configure_logging(settings.log_level)
+    database = Database(settings)
+    health = Health(settings, database)
+    service = Service(settings, Authenticator(settings), database, RequestLog(settings.log_level))
+    documents = Documents(PRIVATE, list(PUBLIC))
+    responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
+    table: list[Row] = [(method, path, Private(handler, service)) for method, path, handler in PRIVATE]
+    table += [("GET", path, Public(respond, service, name=path[1:])) for path, respond in zip(PUBLIC, responders, strict=True)]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Health]]:
+        await service.authenticator.open()
+        await database.open()
+        watch = asyncio.create_task(health.watch())
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be walked by every collection
+        try:
+            yield {"health": health}
+        finally:
+            watch.cancel()
+            await service.authenticator.close()
+            await database.close()
+            service.log.flush()
+
+    async def unrouted(_: Any, error: Any) -> Any:
+        kind = METHOD_NOT_ALLOWED if error.status_code == 405 else NOT_FOUND
+        allow = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+        return Public(lambda: refusal(Problem(kind, headers=allow)), service, name="unrouted")
+
+    starlette = Starlette(
+        routes=starlette_routes(table), lifespan=lifespan, exception_handlers={HTTPException: unrouted}
+    )
+    starlette.router.redirect_slashes = False  # it would answer with the caller's own Host header
+    return FlatRoutes(table, starlette)

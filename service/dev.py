@@ -1,0 +1,94 @@
+"""The development commands: the service on a PostgreSQL of its own, and tokens to try it. Not for production."""
+
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import UUID
+
+import watchfiles
+from dotenv import dotenv_values
+
+from service.auth import issue_token
+from service.embedded_postgres import PostgresError, embedded_postgres
+from service.migrations import MigrationError, migrate
+from service.server import serve
+from service.settings import ROOT, Settings, read_settings
+
+DATA = ROOT / ".data"
+DEMO_USER = UUID("7a5c0000-0000-4000-8000-000000000001")
+
+CALLS = """
+To try the six calls, paste these lines. The token is the demo user's, good for 24 hours.
+
+  AUTH="Authorization: Bearer {token}"
+  TASKS={base}/api/{user}/tasks
+
+  curl -w '\\n' -H "$AUTH" $TASKS -d '{{"title": "Buy milk"}}'
+  curl -w '\\n' -H "$AUTH" $TASKS
+  TASK=$TASKS/$(curl -s -H "$AUTH" $TASKS | cut -d '"' -f 4)
+  curl -w '\\n' -H "$AUTH" $TASK
+  curl -w '\\n' -H "$AUTH" $TASK -X PUT -d '{{"title": "Buy oat milk", "description": "two"}}'
+  curl -w '\\n' -H "$AUTH" $TASK/complete -X PATCH
+  curl -i -H "$AUTH" $TASK -X DELETE
+"""
+
+
+def dev(environment: Mapping[str, str], reload: bool = False) -> None:
+    """Bring up what `environment` and .env do not name, migrate, say how to call the service, and serve until a signal.
+
+    With `reload`, a change in service/ or sql/ starts the service anew. Raises SettingsError.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as with Ctrl-C, or PostgreSQL would not be stopped
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with ExitStack() as running:
+            values = with_defaults(environment)
+            if "DATABASE_URL" not in values:
+                print(f"Starting PostgreSQL on {DATA / 'postgres'}", flush=True)
+                values["DATABASE_URL"] = running.enter_context(embedded_postgres(DATA / "postgres"))("tasks")
+            settings = read_settings(values)
+            migrate(settings.database_url)
+            print(_welcome(settings), flush=True)
+            if reload:
+                watchfiles.run_process(ROOT / "service", ROOT / "sql", target=serve, args=(settings,))
+            else:
+                serve(settings)
+    except KeyboardInterrupt:
+        print("Stopped.")
+    except (PostgresError, MigrationError, PermissionError) as error:
+        sys.exit(f"error: {error}")
+
+
+def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:
+    """A token for `user_id` that the service of dev() accepts. Raises SettingsError when only an issuer can make it."""
+    return issue_token(read_settings({"DATABASE_URL": "postgresql:///"} | with_defaults(environment)), user_id, seconds)
+
+
+def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` over .env over what suits development, where the key is a secret kept in .data."""
+    values = {"SHUTDOWN_DELAY": "0"}
+    for source in (dotenv_values(ROOT / ".env"), environment):
+        values |= {name: value for name, value in source.items() if value}
+    if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
+        values["JWT_SECRET"] = _kept_secret(DATA / "jwt_secret")
+    return values
+
+
+def _kept_secret(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text()
+
+
+def _welcome(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{settings.port}"
+    serving = f"\nThe service is at {base}, its API to read and try at {base}/docs. Ctrl-C stops it; the tasks stay.\n"
+    if not settings.jwt_secret:
+        return f"{serving}Tokens come from the issuer whose keys are set: there is none to print here.\n"
+    return serving + CALLS.format(base=base, user=DEMO_USER, token=issue_token(settings, DEMO_USER, 24 * 3600))

@@ -1,0 +1,67 @@
+"""Probes, all answered from memory: they add no load, and never restart us for the database's faults."""
+
+import asyncio
+import time
+from typing import Any
+
+from service.database import Database
+from service.errors import NOT_READY, Problem
+from service.migrations import shipped
+from service.settings import Settings
+from service.statements import Statement
+from service.wire import Response, encode, refusal
+
+APPLIED_MIGRATIONS = Statement("applied_migrations")
+
+NO_SUCH_TABLE = "42P01"
+
+
+class Health:
+    """What the probes say. `watch` keeps it true; `stopping` makes readiness false."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.stopping = False
+        self._settings = settings
+        self._database = database
+        self._shipped = set(shipped())
+        self._missing = self._shipped
+
+    async def watch(self) -> None:
+        """Asks the database every PROBE_INTERVAL seconds which migrations it has, on a connection that is free."""
+        while True:
+            try:
+                rows = await self._database.probe(APPLIED_MIGRATIONS)
+            except Exception as error:  # readyz shows it: no migrations, or no answer for too long
+                rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
+            if rows is not None:
+                self._missing = self._shipped - {row[0] for row in rows}
+            await asyncio.sleep(self._settings.probe_interval)
+
+    def health(self) -> Response:
+        """That the process answers, in the words that older frontends look for."""
+        return Response(200, encode({"status": "healthy"}))
+
+    def livez(self) -> Response:
+        """That the process answers."""
+        return Response(200, encode({"status": "alive"}))
+
+    def readyz(self) -> Response:
+        """Whether this process should get traffic; if not, a problem document that says why."""
+        database, age = self._database, time.monotonic() - self._database.answered
+        reasons = []
+        if self.stopping:
+            reasons.append("stopping")
+        if not database.lanes:
+            reasons.append("no connection to the database")
+        elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
+            reasons.append(f"the database has not answered for {age:.0f} s")
+        elif self._missing:
+            reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
+        if reasons:
+            return refusal(Problem(NOT_READY, tuple({"loc": ["service"], "msg": r, "type": "unready"} for r in reasons)))
+        pool: dict[str, Any] = {
+            "open": len(database.lanes),
+            "idle": len(database.idle),
+            "waiting": database.waiting_requests,
+        }
+        return Response(200, encode({"status": "ready", "last_answer_seconds": round(age, 3), "pool": pool}))

@@ -1,0 +1,119 @@
+"""A lane: one connection with its prepared statements. The only importer of asyncpg."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from service.database_url import for_asyncpg
+from service.settings import Settings
+from service.statements import Statement
+
+__all__ = ["READ_ONLY", "UUID", "Arguments", "Lane", "Lost", "open_lane"]  # UUID: asyncpg's own, parsed in C
+
+Arguments = tuple[Any, ...]
+
+STALE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+"""A migration changed a table under a prepared statement. Nothing was executed."""
+
+READ_ONLY = asyncpg.ReadOnlySQLTransactionError
+"""A write on a server that is no primary (any more)."""
+
+
+class Lost(ConnectionError):
+    """The connection went away, or gave no answer in time, while a statement was on it."""
+
+
+class Lane:
+    """One connection. `answered` is the monotonic time of its last answer, in seconds."""
+
+    __slots__ = ("answered", "connection", "doubtful", "fetch", "prepared", "timeout", "warned")
+
+    def __init__(self, connection: Any, timeout: float) -> None:
+        self.connection = connection
+        self.timeout = timeout
+        self.prepared: dict[str, Any] = {}
+        self.fetch: dict[str, Callable[..., Awaitable[list[asyncpg.Record]]]] = {}
+        self.answered = time.monotonic()
+        self.doubtful = False  # it owes an answer to a caller who has gone
+        self.warned = False
+        connection.add_log_listener(self._listen)
+
+    def _listen(self, _: Any, message: Any) -> None:
+        # A commit whose wait for the synchronous standby is cancelled answers like any other, plus a warning:
+        # "The transaction has already committed locally, but might not have been replicated to the standby."
+        if message.sqlstate == "01000":
+            self.warned = True
+
+    async def prepare(self, statements: Sequence[Statement], *, named: bool = True) -> None:
+        """Makes `statements` ready to run. Raises asyncpg.PostgresError for bad SQL or a missing table.
+
+        Not `named`: each run sends its text, for poolers that do not keep prepared statements.
+        """
+        for statement in statements:
+            if named:
+                prepared = await self.connection.prepare(statement.text, timeout=self.timeout)
+                self.prepared[statement.name] = prepared
+                self.fetch[statement.name] = prepared.fetch
+            else:
+                self.fetch[statement.name] = partial(self.connection.fetch, statement.text)
+
+    async def run(self, statement: Statement, arguments: Arguments) -> list[asyncpg.Record]:
+        """The statement's rows. Raises Lost, or asyncpg.PostgresError for what the server refuses."""
+        self.doubtful = True
+        try:
+            try:
+                rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
+            except STALE:
+                await self.prepare([statement])
+                rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
+        except (asyncpg.DataError, asyncpg.PostgresError) as error:
+            if isinstance(error, asyncpg.PostgresConnectionError):
+                raise Lost from error
+            self.doubtful = False
+            raise
+        except (OSError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
+            raise Lost from error
+        self.doubtful = False
+        return rows
+
+    async def run_many(self, statement: Statement, calls: list[Arguments]) -> list[asyncpg.Record]:
+        """The rows of all `calls` in one round trip, in their order. Any failure of one is a failure of all."""
+        self.doubtful = True
+        rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
+        self.doubtful = False
+        return rows
+
+    async def answers(self) -> bool:
+        """Whether the server still answers here, in time; a cancellation under way is waited for."""
+        try:
+            await self.connection.execute("select 1", timeout=self.timeout)
+        except Exception:  # whatever it is, the connection is of no use
+            return False
+        self.doubtful = False
+        return True
+
+
+async def open_lane(settings: Settings, statements: Sequence[Statement], on_close: Callable[[Lane], None]) -> Lane:
+    """A new connection with `statements` prepared; `on_close` is called once when it ends, from whichever side.
+
+    Raises TimeoutError after `connect_timeout`, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
+    """
+    named = settings.prepared_statements
+    connection = await asyncpg.connect(
+        for_asyncpg(settings.database_url),
+        timeout=settings.connect_timeout,
+        statement_cache_size=0,  # the lane holds its own
+        server_settings={"application_name": "task-service"},
+    )
+    lane = Lane(connection, settings.statement_timeout)
+    try:
+        await lane.prepare(statements, named=named)
+    except BaseException:
+        connection.terminate()
+        raise
+    connection.add_termination_listener(lambda _: on_close(lane))
+    return lane

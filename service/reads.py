@@ -1,0 +1,128 @@
+"""Reads of one statement that are waiting at the same moment go out as one pipelined round trip.
+
+Each keeps its own bound user id, and gets only rows that carry its own arguments. Writes never
+come here: together they would share a transaction, a lock wait and a failure.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+from service.errors import OVERLOADED, UNAVAILABLE, Problem
+from service.settings import Settings
+
+from service.statements import Row, Statement
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+FLIGHTS = 2
+"""Batches under way at once: few connections beat many, since waiting reads then travel together."""
+
+BATCH_SIZE = 64
+"""Reads in one batch at most."""
+
+Waiter = asyncio.Future[list[Row]]
+
+
+class Batch:
+    """Reads of one statement, by their arguments; the same read asked twice is sent once."""
+
+    __slots__ = ("expiry", "size", "statement", "waiters")
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.waiters: defaultdict[tuple[Any, ...], list[Waiter]] = defaultdict(list)
+        self.size = 0
+        self.expiry: asyncio.TimerHandle | None = None
+
+    def answer(self, arguments: tuple[Any, ...], rows: list[Row]) -> None:
+        for waiter in self.waiters[arguments]:
+            if not waiter.done():  # its caller may have left
+                waiter.set_result(rows)
+
+    def refuse(self, arguments: tuple[Any, ...], error: Exception) -> None:
+        for waiter in self.waiters[arguments]:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+class Reads:
+    """The reads that wait, and the batches under way."""
+
+    def __init__(self, database: "Database", settings: Settings) -> None:
+        self.waiting = 0
+        self._database = database
+        self._settings = settings
+        self._open: dict[Statement, Batch] = {}
+        self._queue: deque[Batch] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Waiter:
+        """The rows of one read. Raises Problem(OVERLOADED) at once when too many wait."""
+        if self.waiting >= self._settings.max_waiting:
+            raise Problem(OVERLOADED)
+        batch = self._open.get(statement)
+        if batch is None:
+            batch = self._open[statement] = Batch(statement)
+            if not self._queue:
+                self._loop.call_soon(self._send)  # after every request of this turn of the loop has been read
+            self._queue.append(batch)
+        waiter = self._loop.create_future()
+        batch.waiters[arguments].append(waiter)
+        batch.size += 1
+        self.waiting += 1
+        if batch.size == BATCH_SIZE:
+            del self._open[statement]
+        return waiter
+
+    def _send(self) -> None:
+        while self._queue and len(self._flights) < FLIGHTS:
+            batch = self._leave(self._queue.popleft())
+            flight = self._loop.create_task(self._fly(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._landed)
+        for batch in self._queue:
+            if batch.expiry is None:
+                batch.expiry = self._loop.call_later(self._settings.acquire_timeout, self._expire, batch)
+
+    def _leave(self, batch: Batch) -> Batch:
+        if self._open.get(batch.statement) is batch:
+            del self._open[batch.statement]
+        if batch.expiry:
+            batch.expiry.cancel()
+        self.waiting -= batch.size
+        return batch
+
+    def _expire(self, batch: Batch) -> None:
+        self._queue.remove(batch)
+        self._leave(batch)
+        for arguments in batch.waiters:
+            batch.refuse(arguments, Problem(UNAVAILABLE))
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._send()
+
+    async def _fly(self, batch: Batch) -> None:
+        statement, calls = batch.statement, list(batch.waiters)
+        if len(calls) > 1:
+            try:
+                rows = await self._database.read_many(statement, calls)
+            except Exception:  # whichever of them is to blame: each on its own finds out
+                await asyncio.gather(*(self._fly_alone(batch, arguments) for arguments in calls))
+            else:
+                found: defaultdict[Any, list[Row]] = defaultdict(list)
+                for row in rows:
+                    found[statement.key_of_row(row)].append(row)
+                for arguments in calls:
+                    batch.answer(arguments, found[statement.key_of_call(arguments)])
+        else:
+            await self._fly_alone(batch, calls[0])
+
+    async def _fly_alone(self, batch: Batch, arguments: tuple[Any, ...]) -> None:
+        try:
+            batch.answer(arguments, await self._database.read(batch.statement, arguments))
+        except Exception as error:  # it belongs to the caller, who awaits it
+            batch.refuse(arguments, error)

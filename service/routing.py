@@ -1,0 +1,61 @@
+"""The route table read flat, in front of Starlette's router: the same answers for one dictionary look-up.
+
+Starlette tries each route's regular expression in turn and copies the scope for the one that fits.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Row = tuple[str, str, ASGIApp]
+"""Method, path template, endpoint."""
+
+
+class FlatRoutes:
+    """Routes by method and number of segments. What fits none of them is Starlette's to answer."""
+
+    def __init__(self, table: Iterable[Row], starlette: ASGIApp) -> None:
+        self._starlette = starlette
+        self._routes: defaultdict[tuple[str, int], list[FlatRoute]] = defaultdict(list)
+        for method, path, endpoint in table:
+            self._routes[method, path.count("/") + 1].append(FlatRoute(path, endpoint))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            segments = scope["path"].split("/")
+            for route in self._routes.get((scope["method"], len(segments)), ()):
+                if all(segments[1:]) and all(segments[place] == text for place, text in route.literals):
+                    scope["path_params"] = {name: segments[place] for place, name in route.parameters}
+                    return await route.endpoint(scope, receive, send)
+        return await self._starlette(scope, receive, send)
+
+
+class FlatRoute:
+    """A path by its segments: `/api/{user_id}/tasks` has two literals and a parameter."""
+
+    def __init__(self, path: str, endpoint: ASGIApp) -> None:
+        segments = list(enumerate(path.split("/")))
+        self.endpoint = endpoint
+        self.literals = [(place, text) for place, text in segments if text and not text.startswith("{")]
+        self.parameters = [(place, text.strip("{}")) for place, text in segments if text.startswith("{")]
+
+
+def starlette_routes(table: Iterable[Row]) -> list[Route]:
+    """The same table for Starlette: one route a path, so that its 405 allows all of the path's methods."""
+    paths: defaultdict[str, dict[str, ASGIApp]] = defaultdict(dict)
+    for method, path, endpoint in table:
+        paths[path][method] = endpoint
+    return [Route(path, ByMethod(endpoints), methods=list(endpoints)) for path, endpoints in paths.items()]
+
+
+class ByMethod:
+    """One path's endpoints; HEAD is GET without its body, which the server leaves out."""
+
+    def __init__(self, endpoints: dict[str, ASGIApp]) -> None:
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self._endpoints[method](scope, receive, send)

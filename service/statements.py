@@ -1,0 +1,52 @@
+"""A statement: one file of sql/, loaded once and run as one or many. No SQL text lives in Python."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from service.settings import ROOT
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+Row = Sequence[Any]
+"""A row: its columns in the statement's order."""
+
+FOLDER = ROOT / "sql"
+
+
+class Statement:
+    """The statement in sql/NAME.sql. It cannot be run without a user's id, which is always its `$1`.
+
+    `match` makes a read one that reads.py may send together with others: the row's columns,
+    by position, that repeat its first arguments, so that each row finds its caller again.
+    Running it raises what Database.read and Database.write raise.
+    """
+
+    def __init__(self, name: str, match: tuple[int, ...] = ()) -> None:
+        self.name = name
+        self.text = (FOLDER / f"{name}.sql").read_text()
+        self.batched = bool(match)
+        self.key_of_row = itemgetter(*match or (0,))
+        self.key_of_call = itemgetter(*range(len(match) or 1))
+        code = [line for line in self.text.splitlines() if line and not line.startswith("--")]
+        self.writes = not code[0].startswith("select")
+
+    async def one(self, database: "Database", user_id: UUID, *arguments: Any) -> Row | None:
+        """The row, or None."""
+        rows = await self.many(database, user_id, *arguments)
+        return rows[0] if rows else None
+
+    async def many(self, database: "Database", user_id: UUID, *arguments: Any) -> list[Row]:
+        """The rows, in the statement's order."""
+        if self.batched and database.reads:
+            return await database.reads.rows(self, (user_id, *arguments))
+        if self.writes:
+            return await database.write(self, (user_id, *arguments))
+        return await database.read(self, (user_id, *arguments))
+
+
+def tenant_statements() -> list[Statement]:
+    """Every file of sql/ that is run for a user: each connection prepares them all, so bad SQL is seen at the start."""
+    return [s for s in (Statement(path.stem) for path in sorted(FOLDER.glob("*.sql"))) if "$1" in s.text]

@@ -1,0 +1,7 @@
+-- applied_migrations: what the readiness probe asks, the one statement that is no user's.
+--
+-- returns many: migration_id text
+-- index: none: a handful of rows
+
+select migration_id
+from _yoyo_migration

@@ -1,0 +1,24 @@
+-- complete_task: one task of a user set to completed, or not, or flipped.
+--
+--   $1 user_id    uuid  whose task; from the token
+--   $2 id         uuid  which task
+--   $3 completed  bool  null flips it
+--
+-- returns one: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: tasks_pkey
+
+update tasks
+set
+    completed = coalesce($3, not completed),
+    updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+    version = version + 1
+where user_id = $1 and id = $2
+returning
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at

@@ -1,0 +1,21 @@
+-- create_task: a new task of a user. An unknown user is refused by task_belongs_to_user.
+--
+--   $1 user_id      uuid  whose task; from the token
+--   $2 title        text  1 to 500 characters, not blank
+--   $3 description  text  null for none
+--   $4 completed    bool
+--
+-- returns one: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: none: insert
+
+insert into tasks (user_id, title, description, completed)
+values ($1, $2, $3, $4)
+returning
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at

@@ -1,0 +1,19 @@
+-- get_task: one task of a user.
+--
+--   $1 user_id  uuid  whose task; from the token
+--   $2 id       uuid  which task
+--
+-- returns one: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: tasks_pkey
+
+select
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at
+from tasks
+where user_id = $1 and id = $2

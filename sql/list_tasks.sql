@@ -1,0 +1,21 @@
+-- list_tasks: the newest of a user's tasks, newest first.
+--
+--   $1 user_id  uuid  whose tasks; from the token
+--   $2 size     int8  how many at most
+--
+-- returns many: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: tasks_by_user_newest
+
+select
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at
+from tasks
+where user_id = $1
+order by created_at desc, id desc
+limit $2

@@ -1,0 +1,30 @@
+-- update_task: new texts for one task of a user; whether it is completed stays as it is.
+--
+--   $1 user_id          uuid  whose task; from the token
+--   $2 id               uuid  which task
+--   $3 title            text  null keeps the present one
+--   $4 set_description  bool  false keeps the present one
+--   $5 description      text  null clears it
+--
+-- returns one: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: tasks_pkey
+--
+-- updated_at always moves forward: now() is the transaction's start, so a writer
+-- that waited for the row lock would otherwise set it back.
+
+update tasks
+set
+    title = coalesce($3, title),
+    description = case when $4 then $5 else description end,
+    updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+    version = version + 1
+where user_id = $1 and id = $2
+returning
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at
