@@ -1,0 +1,133 @@
+"""Tokens as issuers sign them, and as nobody should: the keys, the texts, and an Authenticator to show them to."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import Algorithm, get_default_algorithms
+
+from service.auth import Authenticator
+from service.errors import Kind, Problem
+from service.settings import Settings
+
+ALGORITHMS: dict[str, Algorithm] = get_default_algorithms()
+
+
+def base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+class SigningKey:
+    """A key that signs whatever it is given. `jwk` is its public half."""
+
+    def __init__(self, algorithm: str, kid: str | None = None) -> None:
+        self.algorithm = algorithm
+        self.private: Any
+        match algorithm:
+            case "EdDSA":
+                self.private = ed25519.Ed25519PrivateKey.generate()
+            case "ES256":
+                self.private = ec.generate_private_key(ec.SECP256R1())
+            case "RS256":
+                self.private = rsa.generate_private_key(65537, 2048)
+        self.jwk: dict[str, str] = json.loads(ALGORITHMS[algorithm].to_jwk(self.private.public_key()))
+        self.jwk["alg"] = algorithm
+        if kid:
+            self.jwk["kid"] = kid
+
+    def sign(self, message: bytes) -> bytes:
+        return ALGORITHMS[self.algorithm].sign(message, self.private)
+
+    def private_jwk(self) -> dict[str, str]:
+        halves: dict[str, str] = json.loads(ALGORITHMS[self.algorithm].to_jwk(self.private))
+        return self.jwk | halves
+
+
+class Secret:
+    """The HS256 counterpart of SigningKey."""
+
+    algorithm = "HS256"
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def sign(self, message: bytes) -> bytes:
+        return ALGORITHMS["HS256"].sign(message, self.secret)
+
+
+Signer = Secret | SigningKey
+
+
+def key_set(*keys: SigningKey) -> bytes:
+    return json.dumps({"keys": [key.jwk for key in keys]}).encode()
+
+
+ADA = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
+BOB = "b0b0b0b0-0000-4000-8000-00000000000b"
+LEEWAY = 10
+
+SECRET = Secret(b"a shared secret of more than 32 bytes")
+KEYS = {algorithm: SigningKey(algorithm, "key-1") for algorithm in ("EdDSA", "ES256", "RS256")}
+SIGNERS: dict[str, Signer] = {"HS256": SECRET, **KEYS}
+ED, ROTATED, STRANGER = KEYS["EdDSA"], SigningKey("EdDSA", "key-2"), SigningKey("EdDSA", "key-3")
+
+
+def credentials(signer: Signer, header: str | None = None, payload: str | None = None) -> bytes:
+    """The Authorization header's value, signed, whatever the two JSON texts say."""
+    signed = base64url((header or header_text(signer)).encode()) + b"." + base64url((payload or claims()).encode())
+    return b"Bearer " + signed + b"." + base64url(signer.sign(signed))
+
+
+def header_text(signer: Signer, **changes: str | None) -> str:
+    members = {"alg": json.dumps(signer.algorithm), "typ": '"JWT"'}
+    if isinstance(signer, SigningKey) and "kid" in signer.jwk:
+        members["kid"] = json.dumps(signer.jwk["kid"])
+    return json_text(members | changes)
+
+
+def claims(**changes: str | None) -> str:
+    now = int(time.time())
+    return json_text({"sub": f'"{ADA}"', "iat": str(now - 60), "exp": str(now + 3600)} | changes)
+
+
+def json_text(members: dict[str, Any]) -> str:
+    """An object of members that are JSON already, so that it can hold what json.dumps would not write."""
+    return "{" + ", ".join(f'"{name}": {value}' for name, value in members.items() if value is not None) + "}"
+
+
+def other_last_character(token: bytes) -> bytes:
+    """Flips the last bit, which belongs to no byte of the signature."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = alphabet.index(token[-1:]) ^ 1
+    return token[:-1] + alphabet[last : last + 1]
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(Settings(database_url="postgresql://", jwt_leeway=LEEWAY, **settings))
+    await authenticator.open()
+    try:
+        yield authenticator
+    finally:
+        await authenticator.close()
+
+
+async def refusal(authenticator: Authenticator, authorization: bytes) -> Kind:
+    with pytest.raises(Problem) as caught:
+        await authenticator.verify(authorization)
+    assert authenticator.cached(authorization) is None
+    return caught.value.kind
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it never came true")
