@@ -3,9 +3,10 @@
 Handlers raise Problem; nothing here sends it (see wire.py). The documents follow RFC 9457.
 """
 
-from typing import Any
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -79,10 +80,28 @@ CONSTRAINTS = {
 """What the database refuses although the API should have refused it first."""
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong, and where."""
+
+    loc: Annotated[list[str], Meta(description="the place, from the outside in", examples=[["body", "title"]])]
+    msg: Annotated[str, Meta(description="what is wrong, in words")]
+    type: Annotated[str, Meta(description="what is wrong, for programs")]
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457, section 3.1, with `errors` besides."""
+
+    type: Annotated[str, Meta(description="`about:blank` unless a program must tell this one from its status's others")]
+    title: Annotated[str, Meta(description="the status in words")]
+    status: int
+    detail: Annotated[str, Meta(description="a sentence to show")]
+    errors: Annotated[tuple[Fault, ...], Meta(description="what is wrong with the request; absent when none is")] = ()
+
+
 class Problem(Exception):
     """A refusal: `kind` of the table, with what differs from case to case."""
 
-    def __init__(self, kind: Kind, errors: tuple[dict[str, Any], ...] = (), headers: Headers = ()) -> None:
+    def __init__(self, kind: Kind, errors: tuple[Fault, ...] = (), headers: Headers = ()) -> None:
         super().__init__(kind.detail)
         self.kind = kind
         self.errors = errors
@@ -91,16 +110,13 @@ class Problem(Exception):
     def document(self) -> bytes:
         """The problem document, as JSON."""
         kind = self.kind
-        detail = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in self.errors) or kind.detail
-        members: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail}
-        if self.errors:
-            members["errors"] = self.errors
-        return msgspec.json.encode(members)
+        detail = "; ".join(f"{fault.loc[-1]}: {fault.msg}" for fault in self.errors) or kind.detail
+        return msgspec.json.encode(ProblemDocument(kind.type, kind.title, kind.status, detail, self.errors))
 
 
 def invalid(loc: list[str], msg: str, type: str) -> Problem:
     """A 422 that names the place, for example ["body", "title"]."""
-    return Problem(INVALID, ({"loc": loc, "msg": msg, "type": type},))
+    return Problem(INVALID, (Fault(loc, msg, type),))
 
 
 def problem_for(error: Exception) -> Problem:

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Literal
+
+import msgspec
 
 from service.database import Database
-from service.errors import NOT_READY, Problem
+from service.errors import NOT_READY, Fault, Problem
 from service.migrations import shipped
 from service.settings import Settings
 from service.statements import Statement
@@ -14,6 +16,28 @@ from service.wire import Response, encode, refusal
 APPLIED_MIGRATIONS = Statement("applied_migrations")
 
 NO_SUCH_TABLE = "42P01"
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """What a probe of the process answers."""
+
+    status: Literal["healthy", "alive"]
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Connections to the database, and requests that wait for one."""
+
+    open: int
+    idle: int
+    waiting: int
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What /readyz answers; the database last answered so many seconds ago."""
+
+    status: Literal["ready"]
+    last_answer_seconds: float
+    pool: Pool
 
 
 class Health:
@@ -39,11 +63,11 @@ class Health:
 
     def health(self) -> Response:
         """That the process answers, in the words that older frontends look for."""
-        return Response(200, encode({"status": "healthy"}))
+        return Response(200, encode(Alive("healthy")))
 
     def livez(self) -> Response:
         """That the process answers."""
-        return Response(200, encode({"status": "alive"}))
+        return Response(200, encode(Alive("alive")))
 
     def readyz(self) -> Response:
         """Whether this process should get traffic; if not, a problem document that says why."""
@@ -58,10 +82,6 @@ class Health:
         elif self._missing:
             reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
         if reasons:
-            return refusal(Problem(NOT_READY, tuple({"loc": ["service"], "msg": r, "type": "unready"} for r in reasons)))
-        pool: dict[str, Any] = {
-            "open": len(database.lanes),
-            "idle": len(database.idle),
-            "waiting": database.waiting_requests,
-        }
-        return Response(200, encode({"status": "ready", "last_answer_seconds": round(age, 3), "pool": pool}))
+            return refusal(Problem(NOT_READY, tuple(Fault(["service"], reason, "unready") for reason in reasons)))
+        pool = Pool(len(database.lanes), len(database.idle), database.waiting_requests)
+        return Response(200, encode(Ready("ready", round(age, 3), pool)))

@@ -1,5 +1,163 @@
-from service.wire import Response
+"""The OpenAPI 3.1 document, made from the route table, the wire types and the error table so that it cannot drift."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from service import errors
+from service.docs import page
+from service.endpoint import UUID_PATTERN, Handler
+from service.errors import Kind, Problem, ProblemDocument
+from service.health import Health
+from service.operations import OPERATIONS, TASK, Operation, refusals
+from service.wire import PROBLEM, Response, encode
+
+VERSION = "0.1.0"
+
+JSONObject = dict[str, Any]
+Schemas = dict[Any, JSONObject]
+"""What the document says of a type."""
+Row = tuple[str, str, Callable[..., Any]]
+"""Method, path template, handler."""
+
+DESCRIPTION = """Tasks for each signed-in user, and nobody else's.
+
+An answer of 4xx or 5xx is a problem document (RFC 9457): its `detail` is a sentence to show.
+An address that is not listed here is 404; a listed one with another method is 405, with `Allow`."""
+
+TAGS = {
+    "tasks": "What a signed-in user does with their own tasks.",
+    "service": "What anybody may ask, without a token.",
+}
+
+PARAMETERS = {
+    "user_id": ("whose tasks: the token's `sub`", TASK.user_id),
+    "task_id": ("which task", TASK.id),
+}
+
+HEADERS: dict[str, tuple[str, JSONObject]] = {
+    "Location": ("where the new task is", {"type": "string", "format": "uri-reference"}),
+    "Retry-After": ("seconds to wait before another try", {"type": "integer", "minimum": 1}),
+    "WWW-Authenticate": ("how to sign in", {"type": "string", "const": "Bearer"}),
+    "X-Request-ID": ("the request in the log: the caller's own id if it is a sane one", {"type": "string"}),
+}
+
+KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, Kind)}
+
+
 class Documents:
-    def __init__(self, private, public): pass
-    def openapi(self): return Response(200, b"{}")
-    def docs(self): return Response(200, b"<html></html>", ((b"content-type", b"text/html; charset=utf-8"),))
+    """What can be read about the service: the document for programs, the page for people."""
+
+    def __init__(self, private: Sequence[tuple[str, str, Handler]], public: Sequence[str]) -> None:
+        responders: dict[str, Callable[..., Response]] = {
+            "/health": Health.health,
+            "/livez": Health.livez,
+            "/readyz": Health.readyz,
+            "/openapi.json": Documents.openapi,
+            "/docs": Documents.docs,
+        }
+        table: list[Row] = [*private, *(("GET", path, responders[path]) for path in public)]
+        self._openapi = Response(200, encode(document(table)))
+
+    def openapi(self) -> Response:
+        """This document."""
+        return self._openapi
+
+    def docs(self) -> Response:
+        """A page to read this document on, and to try the operations."""
+        return page()
+
+
+def document(table: Iterable[Row]) -> JSONObject:
+    """The document of the operations in `table`."""
+    types = [ProblemDocument, *(kind for row in OPERATIONS.values() for kind in (row.answer, row.takes) if kind)]
+    found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    # A type cannot say this. Nor could minProperties: members that nobody knows are ignored, so they do not count.
+    components["UpdateTask"]["anyOf"] = [{"required": [name]} for name in components["UpdateTask"]["properties"]]
+    schemas: Schemas = dict(zip(types, found, strict=True))
+    paths: dict[str, JSONObject] = {}
+    for method, path, handler in table:
+        operation = OPERATIONS[handler.__name__]
+        names = re.findall(r"{(\w+)}", path)
+        item = paths.setdefault(path, {"parameters": [_ref("parameters", name) for name in names]} if names else {})
+        item[method.lower()] = {
+            "operationId": handler.__name__,
+            "summary": (handler.__doc__ or "").partition("\n")[0].removesuffix("."),
+            "tags": ["tasks" if names else "service"],
+            "security": [{"bearerAuth": []}] if names else [],
+            **_request_body(operation, schemas),
+            "responses": _success(operation, schemas) | _refusals(refusals(method, path, operation), schemas),
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Task service", "version": VERSION, "description": DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "parameters": {name: _parameter(name, *about) for name, about in PARAMETERS.items()},
+            "headers": {
+                name: {"description": description, "required": True, "schema": schema}
+                for name, (description, schema) in HEADERS.items()
+            },
+            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _ref(section: str, name: str) -> JSONObject:
+    return {"$ref": f"#/components/{section}/{name}"}
+
+
+def _parameter(name: str, description: str, example: UUID) -> JSONObject:
+    schema = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
+    about = {"name": name, "in": "path", "required": True, "description": description}
+    return about | {"schema": schema, "example": str(example)}
+
+
+def _request_body(operation: Operation, schemas: Schemas) -> JSONObject:
+    if operation.takes is None:
+        return {}
+    examples = {name: {"value": body} for name, body in operation.bodies.items()}
+    content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
+    return {"requestBody": {"required": not operation.optional, "content": content}}
+
+
+def _success(operation: Operation, schemas: Schemas) -> JSONObject:
+    names = ["X-Request-ID", *(["Location"] if operation.status == 201 else [])]
+    answer: JSONObject = {
+        "description": HTTPStatus(operation.status).phrase,
+        "headers": {name: _ref("headers", name) for name in names},
+    }
+    if operation.media_type:
+        media: JSONObject = {"schema": schemas[operation.answer]}
+        if operation.example is not None:
+            media["example"] = msgspec.to_builtins(operation.example)
+        answer["content"] = {operation.media_type: media}
+    return {str(operation.status): answer}
+
+
+def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
+    answers: JSONObject = {}
+    for problem in sorted(problems, key=lambda problem: problem.kind.status):
+        document = msgspec.json.decode(problem.document())
+        media_type = dict(PROBLEM)[b"content-type"].decode()
+        answer = answers.setdefault(
+            str(problem.kind.status),
+            {
+                "description": problem.kind.title,
+                "headers": {},
+                "content": {media_type: {"schema": schemas[ProblemDocument], "examples": {}}},
+            },
+        )
+        for name in ("X-Request-ID", *(field.decode() for field, _ in problem.headers)):
+            name = next(known for known in HEADERS if known.lower() == name.lower())
+            answer["headers"][name] = _ref("headers", name)
+        name = problem.errors[0].type if problem.errors else KIND_NAMES[problem.kind]
+        answer["content"][media_type]["examples"][name] = {"summary": document["detail"], "value": document}
+    return answers

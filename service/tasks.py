@@ -25,6 +25,7 @@ Title = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(pattern=r"^[^\u0000]*$", description="any text without U+0000")]
+Moment = Annotated[datetime, Meta(tz=True, description="in UTC")]
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -35,8 +36,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     title: str
     description: str | None
     completed: bool
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class CreateTask(msgspec.Struct, frozen=True):

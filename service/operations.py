@@ -1,0 +1,98 @@
+"""What the OpenAPI document says of each operation beyond its route and its docstring: types, examples, refusals."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from service import errors
+from service.errors import Fault, Problem, invalid
+from service.health import Alive, Pool, Ready
+from service.tasks import CompleteTask, CreateTask, Task, UpdateTask
+
+TASK = Task(
+    id=UUID("0195d1f0-6c7a-7000-8000-000000000002"),
+    user_id=UUID("7a5c0000-0000-4000-8000-000000000001"),
+    title="Buy milk",
+    description="Two litres",
+    completed=False,
+    created_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+    updated_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+)
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation: the answer when it succeeds, the bodies that it takes, what only it refuses."""
+
+    status: int
+    answer: Any = None
+    example: Any = None
+    takes: Any = None
+    bodies: dict[str, Any] = {}
+    optional: bool = False
+    """Whether the body may be left out."""
+    refuses: tuple[Problem, ...] = ()
+    media_type: str = "application/json"
+
+
+NOT_READY = Problem(errors.NOT_READY, (Fault(["service"], "no connection to the database", "unready"),))
+
+OPERATIONS = {
+    "list_tasks": Operation(200, list[Task], [TASK]),
+    "create_task": Operation(
+        201,
+        Task,
+        TASK,
+        takes=CreateTask,
+        bodies={
+            "a title": {"title": "Buy milk"},
+            "and a description": {"title": "Buy milk", "description": "Two litres"},
+        },
+        refuses=(Problem(errors.UNKNOWN_USER), invalid(["body", "title"], "is required", "missing")),
+    ),
+    "get_task": Operation(200, Task, TASK),
+    "update_task": Operation(
+        200,
+        Task,
+        TASK,
+        takes=UpdateTask,
+        bodies={"another title": {"title": "Buy oat milk"}, "no description": {"description": None}},
+        refuses=(invalid(["body"], "has neither title nor description: there is nothing to update", "missing"),),
+    ),
+    "complete_task": Operation(
+        200,
+        Task,
+        TASK,
+        takes=CompleteTask,
+        bodies={"completed": {"completed": True}, "not completed": {"completed": False}},
+        optional=True,
+        refuses=(invalid(["body", "completed"], "expected bool, got str", "type"),),
+    ),
+    "delete_task": Operation(204, media_type=""),
+    "health": Operation(200, Alive, Alive("healthy")),
+    "livez": Operation(200, Alive, Alive("alive")),
+    "readyz": Operation(200, Ready, Ready("ready", 0.412, Pool(open=5, idle=4, waiting=0)), refuses=(NOT_READY,)),
+    "openapi": Operation(200, dict[str, Any]),
+    "docs": Operation(200, str, media_type="text/html; charset=utf-8"),
+}
+"""By the handler's name."""
+
+
+def refusals(method: str, path: str, operation: Operation) -> Iterator[Problem]:
+    """Every problem that the operation at this route can answer with."""
+    yield from operation.refuses
+    if "{user_id}" in path:
+        yield Problem(errors.UNAUTHORIZED)
+        yield invalid(["path", "user_id"], "is not a UUID", "uuid")
+        yield Problem(errors.FORBIDDEN)
+        yield Problem(errors.UNEXPECTED)
+        yield from map(Problem, (errors.UNAVAILABLE, errors.OVERLOADED, errors.NO_KEYS))
+    if "{task_id}" in path:
+        yield Problem(errors.NO_SUCH_TASK)
+    if method != "GET":
+        yield from map(Problem, (errors.STORAGE_FULL, errors.OUTCOME_UNKNOWN))
+    if operation.takes:
+        yield from map(Problem, (errors.CONTENT_TOO_LARGE, errors.UNSUPPORTED_ENCODING))
+        yield invalid(["body"], "is not valid JSON", "json_invalid")
