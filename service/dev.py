@@ -1,5 +1,6 @@
 """The development commands: the service on a PostgreSQL of its own, and tokens to try it. Not for production."""
 
+import os
 import secrets
 import signal
 import socket
@@ -55,13 +56,18 @@ def dev(environment: Mapping[str, str], reload: bool = False) -> None:
             migrate(settings.database_url)
             print(_welcome(settings), flush=True)
             if reload:
-                watchfiles.run_process(ROOT / "service", ROOT / "sql", target=serve, args=(settings,))
+                watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_apart, args=(settings,))
             else:
                 serve(settings)
     except KeyboardInterrupt:
         print("Stopped.")
     except (PostgresError, MigrationError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+def _serve_apart(settings: Settings) -> None:
+    os.setsid()  # Ctrl-C comes from watchfiles, once: a second one would cut the graceful stop short
+    serve(settings)
 
 
 def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:

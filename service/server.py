@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -62,7 +63,8 @@ def serve(settings: Settings) -> None:
     config = configuration(settings)
     server = Server(config, settings.shutdown_delay)
     if settings.workers == 1:
-        server.run()
+        with suppress(KeyboardInterrupt):  # uvicorn raises it once more after its graceful stop
+            server.run()
     else:
         Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()
     if not server.started and settings.workers == 1:

@@ -38,7 +38,7 @@ def start(project: Path, *arguments: str, **environment: str) -> subprocess.Pope
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=project,
-        env={"PATH": os.environ["PATH"], "PORT": str(port)} | environment,
+        env={"PATH": os.environ["PATH"], "PORT": str(port), "SHUTDOWN_DELAY": "0"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -110,7 +110,7 @@ def test_dev_refuses_to_run_twice_and_recovers_from_a_kill(project: Path) -> Non
 
     with serving(project) as third:
         assert third.call(first.token) == [task]
-        assert not postgres.is_running()
+        assert postgres_of(project) != postgres
 
 
 def test_dev_uses_what_the_environment_names(project: Path, empty_database: str) -> None:
