@@ -11,7 +11,6 @@ from service.database_url import for_psycopg
 from service.settings import ROOT
 
 FOLDER = ROOT / "migrations"
-TURN_SECONDS = 60
 
 
 class MigrationError(Exception):
@@ -24,47 +23,47 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql")))
 
 
-def migrate(database_url: str, wait: float = TURN_SECONDS) -> list[str]:
+def migrate(database_url: str) -> list[str]:
     """Applies what is shipped and not applied yet. Returns what it applied.
 
-    Waits at most `wait` seconds for another migrator. Raises MigrationError, and SettingsError for a bad URL.
+    Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _turn(database_url, wait) as (backend, migrations):
+    with _turn(database_url) as (backend, migrations):
         return [_run(backend, migration, "apply") for migration in backend.to_apply(migrations)]
 
 
-def rollback(database_url: str, steps: int = 1, wait: float = TURN_SECONDS) -> list[str]:
+def rollback(database_url: str, steps: int = 1) -> list[str]:
     """Undoes the last `steps` migrations. Returns what it undid, the last first.
 
-    Waits at most `wait` seconds for another migrator. Raises MigrationError, and SettingsError for a bad URL.
+    Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _turn(database_url, wait) as (backend, migrations):
+    with _turn(database_url) as (backend, migrations):
         if set(backend.get_applied_migration_hashes()) - {migration.hash for migration in migrations}:
             raise MigrationError("the database has migrations of another release: roll back with that release")
         return [_run(backend, migration, "rollback") for migration in backend.to_rollback(migrations)[:steps]]
 
 
 @contextmanager
-def _turn(database_url: str, wait: float) -> Iterator[tuple[Any, Any]]:
+def _turn(database_url: str) -> Iterator[tuple[Any, Any]]:
     """yoyo's backend and migrations, which no other migrator has meanwhile."""
     import psycopg
     import yoyo
 
     url = for_psycopg(database_url)
     try:
-        with psycopg.connect(url, cursor_factory=psycopg.RawCursor) as turn:
-            # holds no snapshot, for the end of which `create index concurrently` would wait
+        with psycopg.connect(url) as turn:
+            # keeps no snapshot, for whose end `create index concurrently` would wait; neither does a simple query
             turn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             try:
-                turn.execute((FOLDER / "lock" / "take_turn.sql").read_bytes(), [f"{wait}s"])
+                turn.execute((FOLDER / "lock" / "take-turn.sql").read_bytes())
             except psycopg.errors.LockNotAvailable:
-                raise MigrationError(f"another migrator has been at work for {wait:g} s: try again later") from None
+                raise MigrationError("another migrator did not finish in time: try again later") from None
             with yoyo.get_backend(url.replace(":", "+psycopg:", 1)) as backend:
                 backend.break_lock()  # yoyo's own, a row that a killed migrator leaves
                 with backend.lock():
                     yield backend, yoyo.read_migrations(str(FOLDER))
     except psycopg.Error as error:
-        raise MigrationError(error.diag.message_primary or str(error)) from error
+        raise MigrationError(str(error)) from error
 
 
 def _run(backend: Any, migration: Any, direction: str) -> str:
@@ -77,5 +76,5 @@ def _run(backend: Any, migration: Any, direction: str) -> str:
             note = backend.mark_one if direction == "apply" else backend.unmark_one
             note(migration, log=False)
     except backend.DatabaseError as error:
-        raise MigrationError(f"{migration.id}: {direction} failed: {error.diag.message_primary or error}") from error
+        raise MigrationError(f"{migration.id}: {direction} failed: {error}") from error
     return str(migration.id)

@@ -1,0 +1,32 @@
+-- Tasks: what each user wants done, in a table that refuses by itself what the API refuses, listed by one index.
+--
+-- No cascade: a user who has tasks cannot be deleted.
+-- No trigger: every update statement sets updated_at and version itself.
+-- depends: 0001.create-users
+
+set local lock_timeout = '2s';
+set local statement_timeout = '5s';
+
+create table tasks (
+    id uuid default gen_random_uuid() constraint tasks_by_id primary key,
+    user_id uuid not null constraint task_belongs_to_user references users (id),
+    title text not null,
+    description text,
+    completed boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    -- two billion edits of one task are enough
+    -- squawk-ignore prefer-bigint-over-int
+    version integer not null default 1,
+    constraint task_title_length check (char_length(title) between 1 and 500),
+    -- Weaker than the API, to which all Unicode white space is blank: this is the ASCII part of that, the same in
+    -- every encoding and locale. It must never grow beyond it, or it would refuse what the API accepts.
+    constraint task_title_not_blank check (btrim(title, e' \t\n\x0b\f\r\x1c\x1d\x1e\x1f') <> '')
+) with (
+    fillfactor = 90 -- room for a row's new version on the same page: such an update (HOT) writes to no index
+);
+
+comment on column tasks.version is 'Counts the edits: every update adds one, for conditional requests.';
+
+-- Ascending: PostgreSQL reads it backwards for newest first. Nothing in it ever changes, as HOT needs.
+create index tasks_by_user_newest on tasks (user_id, created_at, id);
