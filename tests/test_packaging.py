@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import pairwise
 
 from service.settings import ROOT
 
@@ -22,7 +23,7 @@ def test_lock_has_a_hash_for_every_package() -> None:
 
 def test_lock_of_each_group_is_within_the_next() -> None:
     groups = [locked(group).items() for group in ("run", "dev", "test", "check")]
-    for smaller, larger in zip(groups, groups[1:], strict=False):
+    for smaller, larger in pairwise(groups):
         assert smaller < larger
 
 
