@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,18 +47,29 @@ def start(project: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 class Dev:
-    """A `dev` that serves: what it has printed, and the calls that this makes possible."""
+    """A `dev` that serves: what it printed first, and the calls that this makes possible."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         self.process = process
         self.printed = ""
-        while "Uvicorn running" not in self.printed:
+        while not re.search("-X DELETE|none to print", self.printed):
             line = process.stdout.readline()
             assert line, self.printed
             self.printed += line
         self.token = "".join(re.findall(r"Bearer ([\w.-]+)", self.printed))
         self.tasks = "".join(re.findall(r"TASKS=(\S+)", self.printed))
+        while not self.is_ready():
+            assert process.poll() is None
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        address = "".join(re.findall(r"service is at ([^ ,]+)", self.printed))
+        try:
+            with urlopen(f"{address}/readyz"):
+                return True
+        except OSError:  # of which 503 is one to urllib
+            return False
 
     def call(self, token: str, title: str | None = None) -> Any:
         """Creates a task, or lists them all without a title."""
