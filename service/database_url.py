@@ -58,7 +58,8 @@ def for_asyncpg(url: str) -> str:
 
 def for_psycopg(url: str) -> str:
     """The URL for psycopg, which gives a silent host up after 10 s. Raises SettingsError, without the value."""
-    return _url({"connect_timeout": "10"} | _parameters(url))
+    # psycopg takes the database's encoding for its own, and text for bytes where that is SQL_ASCII
+    return _url({"connect_timeout": "10", "client_encoding": "utf8"} | _parameters(url))
 
 
 def _url(parameters: dict[str, str]) -> str:
@@ -82,7 +83,7 @@ def _parameters(url: str) -> dict[str, str]:
     hosts, ports = _hosts_and_ports(form["hosts"], unquote)
     if "host" in given:  # the query string wins, as in libpq
         hosts, queried_ports = _hosts_and_ports(given.pop("host"), str)
-        ports = queried_ports if any(queried_ports) else ports
+        ports = queried_ports if any(queried_ports) or not any(ports) else ports
     if "port" in given:
         ports = given.pop("port").split(",")
     if len(ports) == 1:

@@ -14,7 +14,7 @@ FOLDER = ROOT / "migrations"
 
 
 class MigrationError(Exception):
-    """A migration did not run, and nothing of it remains. The message says which and why."""
+    """Not every migration ran. The message says which did not and why; nothing of that one remains."""
 
 
 def shipped() -> tuple[str, ...]:
@@ -59,9 +59,9 @@ def _turn(database_url: str) -> Iterator[tuple[Any, Any]]:
             except psycopg.errors.LockNotAvailable:
                 raise MigrationError("another migrator did not finish in time: try again later") from None
             with yoyo.get_backend(url.replace(":", "+psycopg:", 1)) as backend:
+                backend.connection.prepare_threshold = None  # a pooler may lose what is prepared
                 backend.break_lock()  # yoyo's own, a row that a killed migrator leaves
-                with backend.lock():
-                    yield backend, yoyo.read_migrations(str(FOLDER))
+                yield backend, yoyo.read_migrations(str(FOLDER))
     except psycopg.Error as error:
         raise MigrationError(str(error)) from error
 

@@ -5,7 +5,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
 
 import asyncpg
@@ -16,17 +16,20 @@ from psycopg.conninfo import conninfo_to_dict
 from service.database_url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg
 from service.settings import SettingsError
 
+if TYPE_CHECKING:
+    from tests.conftest import Postgres
 
-class Postgres(Protocol):
-    def url(self, database: str) -> str: ...
+PSYCOPG_DEFAULTS = {"connect_timeout": "10", "client_encoding": "utf8"}
 
 
 @pytest.fixture(scope="session")
-def parts(postgres: Postgres) -> dict[str, str]:
+def parts(postgres: "Postgres") -> dict[str, str]:
     """The test server's place, in the parts of which the forms are made."""
-    given = {name: quote(str(value), safe="") for name, value in conninfo_to_dict(postgres.url("postgres")).items()}
-    password = f":{given['password']}" if "password" in given else ""
-    return {"user": given["user"] + password, "host": given["host"], "port": given.get("port", "5432")}
+    given = conninfo_to_dict(for_psycopg(postgres.url("postgres")))
+    user, password, host, port = (
+        quote(str(given.get(name, "")), safe="") for name in ("user", "password", "host", "port")
+    )
+    return {"user": f"{user}:{password}", "host": host, "port": port or "5432"}
 
 
 async def seen_by_both(url: str, sql: str) -> tuple[Any, Any]:
@@ -142,7 +145,7 @@ def test_database_url_of_several_hosts_asks_for_the_one_that_writes() -> None:
     url = "postgresql://u@one,two:5433,[::1]:5434/d"
 
     assert parameters(for_psycopg(url)) == {
-        "connect_timeout": "10",
+        **PSYCOPG_DEFAULTS,
         "user": "u",
         "dbname": "d",
         "host": "one,two,::1",
@@ -166,7 +169,11 @@ def test_database_url_of_neon_is_read_whole() -> None:
     }
 
     assert parameters(for_asyncpg(url)) == read
-    assert parameters(for_psycopg(url)) == read | {"connect_timeout": "10", "channel_binding": "require"}
+    assert parameters(for_psycopg(url)) == read | PSYCOPG_DEFAULTS | {"channel_binding": "require"}
+
+
+def test_database_url_takes_the_hosts_of_the_query_string() -> None:
+    assert parameters(for_asyncpg("postgresql://one,two/d?host=three")) == {"dbname": "d", "host": "three"}
 
 
 def test_database_url_takes_a_cloud_sql_socket() -> None:
