@@ -15,10 +15,11 @@ from service.database import Database
 from service.endpoint import Private, Public, Service
 from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.health import Health
-from service.log import RequestLog, configure_logging
+from service.log import RequestLog
 from service.openapi import Documents
 from service.routing import FlatRoutes, Row, starlette_routes
 from service.settings import Settings
+from service.shutdown import announced
 from service.tasks import complete_task, create_task, delete_task, get_task, list_tasks, update_task
 from service.wire import refusal
 
@@ -36,26 +37,28 @@ PUBLIC = ("/health", "/livez", "/readyz", "/openapi.json", "/docs")
 
 def create_app(settings: Settings) -> ASGIApp:
     """The application. Nothing is opened until its lifespan begins."""
-    configure_logging(settings.log_level)
     database = Database(settings)
     health = Health(settings, database)
     service = Service(settings, Authenticator(settings), database, RequestLog(settings.log_level))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
     table: list[Row] = [(method, path, Private(handler, service)) for method, path, handler in PRIVATE]
-    table += [("GET", path, Public(respond, service, name=path[1:])) for path, respond in zip(PUBLIC, responders, strict=True)]
+    for path, respond in zip(PUBLIC, responders, strict=True):
+        table.append(("GET", path, Public(respond, service, name=path[1:])))
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Health]]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await service.authenticator.open()
         await database.open()
         watch = asyncio.create_task(health.watch())
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be walked by every collection
         try:
-            yield {"health": health}
+            with announced(health, settings.shutdown_delay):
+                yield
         finally:
             watch.cancel()
+            await asyncio.wait([watch])
             await service.authenticator.close()
             await database.close()
             service.log.flush()

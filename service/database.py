@@ -5,10 +5,10 @@ here a free connection is one list.pop() away, and `make bench` shows what that 
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 from service.errors import OUTCOME_UNKNOWN, OVERLOADED, UNAVAILABLE, Problem
@@ -42,8 +42,7 @@ class Database:
         self._statements = tenant_statements()
         self._opening = 0
         self._failure = ""
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def waiting_requests(self) -> int:
@@ -58,15 +57,11 @@ class Database:
         self._start(self._keep())
 
     async def close(self) -> None:
-        """Ends every lane; statements under way are waited for, within STATEMENT_TIMEOUT."""
-        self._closing = True
+        """Ends every lane; those in use when they are released."""
         for task in self._tasks:
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.statement_timeout):
-                await asyncio.gather(*(lane.connection.close() for lane in self.lanes))
-        for lane in list(self.lanes):
-            lane.connection.terminate()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.expire()
 
     async def read(self, statement: Statement, arguments: Arguments) -> list[Any]:
         """The rows of a read, which is tried once more when its connection is lost.
@@ -153,11 +148,11 @@ class Database:
             waiter.set_exception(Problem(UNAVAILABLE))
 
     def _release(self, lane: Lane) -> None:
+        if lane not in self.lanes:
+            lane.connection.terminate()  # it expired, or we stopped, while it was in use
+            return
         if lane.doubtful:
             self._start(self._recover(lane))
-            return
-        if lane not in self.lanes:
-            lane.connection.terminate()  # expired while it was in use
             return
         lane.answered = self.answered = time.monotonic()
         while self.waiting:
@@ -171,14 +166,14 @@ class Database:
         if await lane.answers():
             self._release(lane)
         else:
-            lane.connection.terminate()
+            lane.connection.terminate()  # _closed() takes it out
 
     def expire(self) -> None:
-        """Closes every lane, those in use once they are released: after a failover they lead to the wrong server."""
-        for lane in self.idle:
-            lane.connection.terminate()
+        """Ends every lane, those in use when they are released: after a failover they lead to the wrong server."""
+        idle, self.idle = self.idle, []
         self.lanes.clear()
-        self.idle.clear()
+        for lane in idle:
+            lane.connection.terminate()
 
     def _closed(self, lane: Lane) -> None:
         self.lanes.discard(lane)
@@ -220,8 +215,7 @@ class Database:
             if self._failure or missing <= 0:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _start(self, coroutine: Any) -> None:
-        if not self._closing:
-            task = asyncio.get_running_loop().create_task(coroutine)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

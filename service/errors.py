@@ -25,7 +25,9 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 BAD_REQUEST = Kind(400, "Bad Request", "This is not a valid HTTP request.")
-UNAUTHORIZED = Kind(401, "Unauthorized", "Sign in: there is no valid bearer token.", ((b"www-authenticate", b"Bearer"),))
+UNAUTHORIZED = Kind(
+    401, "Unauthorized", "Sign in: there is no valid bearer token.", ((b"www-authenticate", b"Bearer"),)
+)
 FORBIDDEN = Kind(403, "Forbidden", "These are another user's tasks.")
 UNKNOWN_USER = Kind(403, "Forbidden", "This user has not been registered here.")
 NOT_FOUND = Kind(404, "Not Found", "There is nothing here.")

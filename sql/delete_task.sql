@@ -4,7 +4,7 @@
 --   $2 id       uuid  which task
 --
 -- returns one: id uuid
--- index: tasks_pkey
+-- index: tasks_by_id
 
 delete from tasks
 where user_id = $1 and id = $2

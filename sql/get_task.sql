@@ -5,7 +5,7 @@
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
--- index: tasks_pkey
+-- index: tasks_by_id
 
 select
     id,

@@ -8,7 +8,7 @@
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
--- index: tasks_pkey
+-- index: tasks_by_id
 --
 -- updated_at always moves forward: now() is the transaction's start, so a writer
 -- that waited for the row lock would otherwise set it back.

@@ -1,0 +1,36 @@
+"""The graceful stop: SIGTERM makes /readyz say so for a while before the server refuses connections."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from service.health import Health
+
+
+@contextmanager
+def announced(health: Health, delay: float) -> Iterator[None]:
+    """Within it, SIGTERM first makes readiness false, and reaches the server's own handler `delay` seconds later.
+
+    A balancer needs that time to notice; uvicorn alone closes its listener at once. A second SIGTERM does not wait,
+    nor does Ctrl-C. Does nothing outside the main thread, where signals never arrive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        wait = 0 if health.stopping else delay
+        health.stopping = True
+        if callable(stop):
+            loop.call_soon_threadsafe(loop.call_later, wait, stop, number, None)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, stop)
