@@ -17,6 +17,13 @@ PAGE = Template("""<!DOCTYPE html>
 <title>Task service</title>
 <link rel="icon" href="data:,">
 <style>$style</style>
+<style>
+  .servers-title, .servers, .response-col_links { display: none } /* one server, no links: nothing to choose */
+  .swagger-ui .parameters input[type=text] { max-width: 26rem; width: 100% } /* a UUID fits */
+  .swagger-ui textarea.body-param__text { min-height: 7rem }
+  .swagger-ui .scheme-container { padding: 0 0 1rem; box-shadow: none }
+  .swagger-ui .info { margin: 2rem 0 0 }
+</style>
 </head>
 <body>
 <div id="swagger-ui"></div>

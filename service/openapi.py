@@ -46,6 +46,13 @@ HEADERS: dict[str, tuple[str, JSONObject]] = {
     "X-Request-ID": ("the request in the log: the caller's own id if it is a sane one", {"type": "string"}),
 }
 
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token whose `sub` is the user's id. In development, `python -m service token` prints one.",
+}
+
 KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, Kind)}
 
 
@@ -105,7 +112,7 @@ def document(table: Iterable[Row]) -> JSONObject:
                 name: {"description": description, "required": True, "schema": schema}
                 for name, (description, schema) in HEADERS.items()
             },
-            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {"bearerAuth": BEARER},
         },
     }
 
