@@ -133,7 +133,8 @@ class Database:
         self.waiting.append(waiter)
         timer = loop.call_later(self._settings.acquire_timeout, self._expire_waiter, waiter)
         try:
-            return await waiter
+            lane: Lane = await waiter
+            return lane
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and not waiter.exception():
                 self._release(waiter.result())  # it was handed over just as the caller left

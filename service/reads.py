@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.settings import Settings
-
 from service.statements import Row, Statement
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ class UpdateTask(msgspec.Struct, frozen=True):
     """The body of update_task: at least one member. An absent one keeps its value; a null description clears it."""
 
     title: Title | UnsetType = UNSET
-    description: Description | None | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
 
 
 class CompleteTask(msgspec.Struct, frozen=True):
@@ -96,10 +96,10 @@ async def _further_pages(request: Request, last: Task) -> AsyncIterator[bytes]:
 async def create_task(request: Request) -> Response:
     """A new task."""
     new = await request.json(create_body)
-    row = await provisioned(
+    (row,) = await provisioned(
         request.service,
         request.user.key,
-        lambda: CREATE_TASK.one(request.database, request.user.key, new.title, new.description, new.completed),
+        lambda: CREATE_TASK.many(request.database, request.user.key, new.title, new.description, new.completed),
     )
     task = Task(*row)
     return Response(201, encode(task), (*JSON, (b"location", f"/api/{task.user_id}/tasks/{task.id}".encode())))

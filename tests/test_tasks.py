@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from conftest import Api, Caller, serving
+
+from tests.serving import Api, Caller, serving
 
 MEMBERS = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
 

@@ -1,0 +1,95 @@
+"""The real application, served over HTTP as production serves it, and people who call it."""
+
+import asyncio
+import queue
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import uvicorn
+import uvloop
+
+from service.auth import issue_token
+from service.server import configuration
+from service.settings import Settings, read_settings
+
+SECRET = "a secret of the tests, 32 bytes long at least"
+
+
+class Caller:
+    """Somebody with a token, and short names for the six calls."""
+
+    def __init__(self, client: httpx.Client, settings: Settings, user_id: UUID) -> None:
+        self.id = str(user_id)
+        self.tasks = f"/api/{user_id}/tasks"
+        self.token = issue_token(settings, user_id, 3600)
+        self._client = client
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}"} | more.pop("headers", {})
+        return self._client.request(method, path, headers=headers, **more)
+
+    def list(self) -> httpx.Response:
+        return self.request("GET", self.tasks)
+
+    def create(self, **members: Any) -> httpx.Response:
+        return self.request("POST", self.tasks, json=members)
+
+    def get(self, task_id: str) -> httpx.Response:
+        return self.request("GET", f"{self.tasks}/{task_id}")
+
+    def update(self, task_id: str, **members: Any) -> httpx.Response:
+        return self.request("PUT", f"{self.tasks}/{task_id}", json=members)
+
+    def complete(self, task_id: str, **more: Any) -> httpx.Response:
+        return self.request("PATCH", f"{self.tasks}/{task_id}/complete", **more)
+
+    def delete(self, task_id: str) -> httpx.Response:
+        return self.request("DELETE", f"{self.tasks}/{task_id}")
+
+
+class Api:
+    """The application, being served at `address`; `anonymous` calls it without a token."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self.settings = settings
+        self.address = ("127.0.0.1", port)
+        self.anonymous = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+
+    def caller(self, user_id: UUID | None = None) -> Caller:
+        """A user never seen before, unless `user_id` says who."""
+        return Caller(self.anonymous, self.settings, user_id or uuid4())
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[Api]:
+    """The application as production serves it, with its own event loop, in a thread of ours."""
+    values = {"JWT_SECRET": SECRET, "PORT": "0", "POOL_MIN_SIZE": "2", "LOG_LEVEL": "error", "PROBE_INTERVAL": "0.1"}
+    chosen = read_settings(values | {name.upper(): str(value) for name, value in settings.items()})
+    loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = queue.Queue()
+
+    async def serve() -> None:
+        config = configuration(chosen)
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        stop = asyncio.Event()
+        await server.startup()
+        loops.put((asyncio.get_running_loop(), stop, server.servers[0].sockets[0].getsockname()[1]))
+        await stop.wait()
+        server.servers[0].close()  # and not server.shutdown(), which always sleeps for 0.1 s
+        await server.lifespan.shutdown()
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(uvloop.run, serve())
+        loop, stop, port = loops.get(timeout=10)
+        api = Api(chosen, port)
+        try:
+            with api.anonymous:
+                yield api
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            running.result()
