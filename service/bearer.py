@@ -15,6 +15,9 @@ import msgspec
 TOKEN_BYTES = 8192
 """A longer token is refused unread."""
 
+BRACKETS = 500
+"""How deep JSON may be nested is not the same in all versions of Python; this is less than each allows."""
+
 LONGEST_LIFE = 3650 * 86400.0
 """Seconds from now to the latest `exp` that is taken for meant: not infinity, nor a time in milliseconds."""
 
@@ -86,7 +89,10 @@ def _decoded(segment: bytes) -> bytes:
 
 
 def _members(segment: bytes) -> dict[str, Any]:
-    members = STRICT_JSON.decode(_decoded(segment).decode())
+    text = _decoded(segment).decode()
+    if text.count("[") + text.count("{") > BRACKETS:
+        raise Malformed("more lists and objects than claims need")
+    members = STRICT_JSON.decode(text)
     if not isinstance(members, dict):
         raise Malformed("a segment is not a JSON object")
     return members
