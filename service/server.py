@@ -1,5 +1,6 @@
 """uvicorn, set up for this service: one process or several on one socket."""
 
+from contextlib import suppress
 from functools import partial
 
 import uvicorn
@@ -19,7 +20,8 @@ def serve(settings: Settings) -> None:
         Multiprocess(config, sockets=[config.bind_socket()]).run()
         return
     server = uvicorn.Server(config)
-    server.run()
+    with suppress(KeyboardInterrupt):  # uvicorn raises it once more after its graceful stop
+        server.run()
     if not server.started:
         raise SystemExit(3)
 
