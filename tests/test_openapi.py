@@ -1,0 +1,265 @@
+"""The document against the service: what it says is what callers get, on every route. And the page that shows it."""
+
+import json
+import re
+import tomllib
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+
+from service.app import PRIVATE, PUBLIC
+from service.openapi import Documents
+from service.settings import ROOT
+from tests.conftest import Postgres
+from tests.serving import Api, Caller, serving
+
+DOCUMENT: dict[str, Any] = json.loads(Documents(PRIVATE, PUBLIC).openapi().body)
+METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE")
+NOWHERE = "0195d1f0-6c7a-7000-8000-000000000009"
+
+
+OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
+    (method.upper(), path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+]
+IDS = [operation["operationId"] for _, _, operation in OPERATIONS]
+
+
+@pytest.fixture(scope="module")
+def api(postgres: Postgres, template: str) -> Iterator[Api]:
+    """One service for all of these tests: none minds what another leaves."""
+    with postgres.database(template) as url, serving(database_url=url) as running:
+        yield running
+
+
+def operation_of(response: httpx.Response) -> dict[str, Any]:
+    """What the document says of the operation that answered."""
+    for method, path, operation in OPERATIONS:
+        if method == response.request.method and re.fullmatch(
+            re.sub("{.*?}", "[^/]+", path), response.request.url.path
+        ):
+            return operation
+    raise AssertionError(f"{response.request} is not documented")
+
+
+def resolved(found: dict[str, Any]) -> dict[str, Any]:
+    """The component that `found` refers to."""
+    place = DOCUMENT
+    for name in found["$ref"].removeprefix("#/").split("/"):
+        place = place[name]
+    return place
+
+
+def faults(schema: dict[str, Any], value: Any) -> list[str]:
+    validator = jsonschema_rs.Draft202012Validator(
+        schema | {"components": DOCUMENT["components"]}, validate_formats=True
+    )
+    return [str(error) for error in validator.iter_errors(value)]
+
+
+def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Operation, media type, and what the document says of that body, for each body of each answer and request."""
+    for _, _, operation in OPERATIONS:
+        for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for media_type, media in holder.get("content", {}).items():
+                yield operation["operationId"], media_type, media
+
+
+def assert_documented(response: httpx.Response) -> dict[str, Any]:
+    """Holds an answer to its documentation, which it returns."""
+    answer: dict[str, Any] = operation_of(response)["responses"][str(response.status_code)]
+    for name, header in answer["headers"].items():
+        text = response.headers[name]
+        value = int(text) if resolved(header)["schema"]["type"] == "integer" else text
+        assert not faults(resolved(header)["schema"], value)
+    if not response.content:
+        assert "content" not in answer
+        return answer
+    media = answer["content"][response.headers["content-type"]]
+    body = response.json() if "json" in response.headers["content-type"] else response.text
+    assert not faults(media["schema"], body)
+    return answer
+
+
+# openapi
+
+
+def test_openapi_is_valid_openapi_3_1() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        assert jsonschema_rs.meta.is_valid(schema), name
+
+
+def test_openapi_answers_with_the_document(api: Api) -> None:
+    response = api.anonymous.get("/openapi.json")
+
+    assert response.json() == DOCUMENT
+    assert_documented(response)
+
+
+def test_openapi_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert DOCUMENT["info"]["version"] == project["version"]
+
+
+def test_openapi_has_the_route_table_and_nothing_else() -> None:
+    private = [(method, path, handler.__name__) for method, path, handler in PRIVATE]
+    public = [("GET", path, path[1:].removesuffix(".json")) for path in PUBLIC]
+
+    assert [(method, path, about["operationId"]) for method, path, about in OPERATIONS] == private + public
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_openapi_has_the_methods_that_an_address_takes(api: Api, path: str) -> None:
+    address = path.format(user_id=NOWHERE, task_id=NOWHERE)
+    taken = {method for method in METHODS if api.anonymous.request(method, address).status_code not in (404, 405)}
+
+    assert taken == {method for method, documented, _ in OPERATIONS if documented == path}
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
+def test_openapi_says_which_operations_need_a_token(
+    api: Api, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    response = api.anonymous.request(method, path.format(user_id=NOWHERE, task_id=NOWHERE))
+
+    assert (response.status_code == 401) == bool(operation["security"])
+    assert_documented(response)
+
+
+def test_openapi_examples_fit_their_schemas() -> None:
+    found = 0
+    for operation, media_type, media in answers():
+        examples = [example["value"] for example in media.get("examples", {}).values()]
+        for example in [*examples, *([media["example"]] if "example" in media else [])]:
+            assert not faults(media["schema"], example), (operation, media_type)
+            found += 1
+    assert found > 50
+
+
+def test_openapi_task_is_what_get_task_answers(ada: Caller) -> None:
+    task = ada.get(ada.create(title="x").json()["id"]).json()
+    schema = DOCUMENT["components"]["schemas"]["Task"]
+
+    assert list(schema["properties"]) == schema["required"] == list(task)
+
+
+@pytest.mark.parametrize(
+    ("members", "fits"),
+    [
+        ({"title": "x"}, True),
+        ({"description": None}, True),
+        ({"title": "x", "description": "y", "completed": "ignored"}, True),
+        ({}, False),
+        ({"completed": True}, False),
+        ({"title": None}, False),
+        ({"title": " \n"}, False),
+        ({"title": "a\0"}, False),
+        ({"title": "x" * 501}, False),
+        ({"description": "\0"}, False),
+    ],
+)
+def test_openapi_update_task_fits_what_is_accepted(ada: Caller, members: dict[str, Any], fits: bool) -> None:
+    response = ada.update(ada.create(title="x").json()["id"], **members)
+
+    assert (response.status_code == 200) == fits
+    assert (not faults({"$ref": "#/components/schemas/UpdateTask"}, members)) == fits
+
+
+SUCCESSES: dict[str, Callable[[Caller, str], httpx.Response]] = {
+    "list_tasks": lambda ada, task: ada.list(),
+    "create_task": lambda ada, task: ada.create(title="x"),
+    "get_task": lambda ada, task: ada.get(task),
+    "update_task": lambda ada, task: ada.update(task, title="y"),
+    "complete_task": lambda ada, task: ada.complete(task),
+    "delete_task": lambda ada, task: ada.delete(task),
+    "health": lambda ada, task: ada.request("GET", "/health"),
+    "livez": lambda ada, task: ada.request("GET", "/livez"),
+    "readyz": lambda ada, task: ada.request("GET", "/readyz"),
+    "openapi": lambda ada, task: ada.request("GET", "/openapi.json"),
+    "docs": lambda ada, task: ada.request("GET", "/docs"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
+def test_openapi_documents_each_success(ada: Caller, method: str, path: str, operation: dict[str, Any]) -> None:
+    response = SUCCESSES[operation["operationId"]](ada, ada.create(title="x").json()["id"])
+
+    assert response.is_success
+    assert_documented(response)
+    assert [status for status in operation["responses"] if status < "300"] == [str(response.status_code)]
+
+
+REFUSALS: dict[str, tuple[str, Callable[[Caller, str], httpx.Response]]] = {
+    "another user's tasks": ("403", lambda ada, task: ada.request("GET", f"/api/{NOWHERE}/tasks")),
+    "no UUID": ("422", lambda ada, task: ada.request("GET", "/api/x/tasks")),
+    "no task": ("404", lambda ada, task: ada.get(NOWHERE)),
+    "no title": ("422", lambda ada, task: ada.create()),
+    "no JSON": ("422", lambda ada, task: ada.request("POST", ada.tasks, content=b"{")),
+    "nothing to update": ("422", lambda ada, task: ada.update(task)),
+    "no boolean": ("422", lambda ada, task: ada.complete(task, json={"completed": "yes"})),
+    "too large": ("413", lambda ada, task: ada.create(title="x" * 2_000_000)),
+    "encoded": ("415", lambda ada, task: ada.complete(task, content=b"x", headers={"Content-Encoding": "gzip"})),
+}
+
+
+@pytest.mark.parametrize(("status", "call"), REFUSALS.values(), ids=REFUSALS)
+def test_openapi_examples_are_the_answers(ada: Caller, status: str, call: Callable[..., httpx.Response]) -> None:
+    response = call(ada, ada.create(title="x").json()["id"])
+    media = assert_documented(response)["content"]["application/problem+json"]
+
+    assert str(response.status_code) == status
+    assert response.json() in [example["value"] for example in media["examples"].values()]
+
+
+def test_openapi_documents_what_an_absent_database_makes_of_each_operation() -> None:
+    with serving(database_url="postgresql://nobody@127.0.0.1:9/nothing", connect_timeout="0.5") as api:
+        ada = api.caller()
+        for operation, call in SUCCESSES.items():
+            response = call(ada, NOWHERE)
+            assert response.status_code == (200 if operation in ("health", "livez", "openapi", "docs") else 503)
+            assert_documented(response)
+
+
+def test_openapi_documents_a_user_who_is_not_registered(database: str) -> None:
+    with serving(database_url=database, provision_users="false") as api:
+        response = api.caller().create(title="x")
+
+    assert response.status_code == 403
+    assert_documented(response)
+
+
+# docs
+
+
+def test_docs_names_no_other_host(api: Api) -> None:
+    page = api.anonymous.get("/docs").text
+
+    assert not re.findall(r"""(?:src|href|action)\s*=\s*\\?["']?\s*(?:https?:)?//""", page)
+    assert not re.findall(r"""(?:url|fetch|import|importScripts)\(\s*["'`]?(?:https?:)?//""", page)
+    assert "@import" not in page
+
+
+def test_docs_may_run_its_own_scripts_and_call_its_own_host_alone(api: Api) -> None:
+    response = api.anonymous.get("/docs")
+    scripts = re.findall("<script>(.*?)</script>", response.text, re.DOTALL)
+    digests = {f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts}
+    policy = {
+        name: set(sources) for name, *sources in map(str.split, response.headers["content-security-policy"].split(";"))
+    }
+
+    assert len(scripts) == 2
+    assert policy["script-src"] == digests
+    assert policy["connect-src"] == {"'self'"}
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == {"'none'"}
+    assert set().union(*policy.values()) == digests | {"'none'", "'self'", "'unsafe-inline'", "data:"}
+    assert response.headers["x-content-type-options"] == "nosniff"
