@@ -106,7 +106,8 @@ async def open_lane(settings: Settings, statements: Sequence[Statement], on_clos
     connection = await asyncpg.connect(
         for_asyncpg(settings.database_url),
         timeout=settings.connect_timeout,
-        statement_cache_size=0,  # the lane holds its own
+        statement_cache_size=100 if named else 0,  # without a cache asyncpg names no statement, not even a prepared one
+        max_cached_statement_lifetime=0,
         server_settings={"application_name": "task-service"},
     )
     lane = Lane(connection, settings.statement_timeout)
