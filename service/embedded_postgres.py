@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ def _stop_leftover(folder: Path) -> None:
     """Stop the server of a process that was killed before it could do so itself."""
     pid_file = folder / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text().split()[0])
+        lines = pid_file.read_text().splitlines()
+        pid = int(lines[0])
         ours = psutil.Process(pid).cwd() == str(folder)  # or the number has passed on to a stranger
     except (FileNotFoundError, psutil.NoSuchProcess, psutil.AccessDenied):
         ours = False
@@ -75,6 +76,8 @@ def _stop_leftover(folder: Path) -> None:
             if time.monotonic() > give_up:
                 raise PostgresError(f"the PostgreSQL of an earlier run does not stop: end process {pid}")
             time.sleep(0.02)
+        with suppress(OSError):
+            Path(lines[4]).rmdir()  # where its socket was
     pid_file.unlink(missing_ok=True)
 
 
