@@ -4,7 +4,7 @@ Starlette tries each route's regular expression in turn and copies the scope for
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,14 +22,14 @@ class FlatRoutes:
         for method, path, endpoint in table:
             self._routes[method, path.count("/") + 1].append(FlatRoute(path, endpoint))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             segments = scope["path"].split("/")
             for route in self._routes.get((scope["method"], len(segments)), ()):
                 if all(segments[1:]) and all(segments[place] == text for place, text in route.literals):
                     scope["path_params"] = {name: segments[place] for place, name in route.parameters}
-                    return await route.endpoint(scope, receive, send)
-        return await self._starlette(scope, receive, send)
+                    return route.endpoint(scope, receive, send)
+        return self._starlette(scope, receive, send)
 
 
 class FlatRoute:

@@ -9,11 +9,14 @@ from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
 from service.log import configure_logging
+from service.protocol import UVICORN, Protocol
 from service.settings import Settings
 
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SystemExit when the address is taken or the application cannot start."""
+    if uvicorn.__version__ != UVICORN:
+        raise SystemExit(f"error: protocol.py is written for uvicorn {UVICORN}, and this is {uvicorn.__version__}")
     configure_logging(settings.log_level)
     config = configuration(settings)
     if settings.workers > 1:
@@ -36,10 +39,11 @@ def configuration(settings: Settings) -> uvicorn.Config:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         backlog=2048,
+        limit_concurrency=settings.max_connections,
         log_config=None,  # log.py writes the lines
         access_log=False,
         proxy_headers=False,

@@ -13,6 +13,8 @@ Fields = dict[bytes, bytes]
 """A request's header fields by lower-case name."""
 
 JSON: Headers = ((b"content-type", b"application/json"),)
+CLOSE: Headers = ((b"connection", b"close"),)
+"""For an answer given before the body was read."""
 PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
 
 encode = msgspec.json.Encoder().encode
@@ -53,14 +55,14 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
     if fields.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(UNSUPPORTED_ENCODING)
     if int(fields.get(b"content-length", b"0")) > limit:
-        raise Problem(CONTENT_TOO_LARGE)
+        raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body"):
         message = await receive()
         body += message.get("body", b"")
         if len(body) > limit:
-            raise Problem(CONTENT_TOO_LARGE)
+            raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
     if message["type"] == "http.disconnect":
         raise invalid(["body"], "was cut short", "incomplete")
     return body
