@@ -76,7 +76,8 @@ class Health:
         if self.stopping:
             reasons.append("stopping")
         if not database.lanes:
-            reasons.append("no connection to the database")
+            unmigrated = getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE
+            reasons.append("migrations have not run" if unmigrated else "no connection to the database")
         elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
             reasons.append(f"the database has not answered for {age:.0f} s")
         elif self._missing:

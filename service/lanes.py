@@ -8,11 +8,18 @@ from typing import Any
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
-from service.database_url import for_asyncpg
 from service.settings import Settings
 from service.statements import Statement
 
-__all__ = ["READ_ONLY", "UUID", "Arguments", "Lane", "Lost", "open_lane"]  # UUID: asyncpg's own, parsed in C
+__all__ = [
+    "READ_ONLY",
+    "UUID",  # asyncpg's own, parsed in C
+    "Arguments",
+    "Lane",
+    "Lost",
+    "open_lane",
+    "worth_another_try",
+]
 
 Arguments = tuple[Any, ...]
 
@@ -27,17 +34,26 @@ class Lost(ConnectionError):
     """The connection went away, or gave no answer in time, while a statement was on it."""
 
 
-class Lane:
-    """One connection. `answered` is the monotonic time of its last answer, in seconds."""
+RETRY_SECONDS = 0.5
+"""A read that failed later than this after its start is not tried again: its caller was promised an answer in time."""
 
-    __slots__ = ("answered", "connection", "doubtful", "fetch", "prepared", "timeout", "warned")
+
+def worth_another_try(error: Exception, started: float) -> bool:
+    """Whether a read that began at `started`, by the monotonic clock, and failed, may be tried once more."""
+    return not isinstance(error.__cause__, TimeoutError) and time.monotonic() - started < RETRY_SECONDS
+
+
+class Lane:
+    """One connection. `answered` is when it last answered, `used` when last to a request: monotonic, in seconds."""
+
+    __slots__ = ("answered", "connection", "doubtful", "fetch", "prepared", "timeout", "used", "warned")
 
     def __init__(self, connection: Any, timeout: float) -> None:
         self.connection = connection
         self.timeout = timeout
         self.prepared: dict[str, Any] = {}
         self.fetch: dict[str, Callable[..., Awaitable[list[asyncpg.Record]]]] = {}
-        self.answered = time.monotonic()
+        self.answered = self.used = time.monotonic()
         self.doubtful = False  # it owes an answer to a caller who has gone
         self.warned = False
         connection.add_log_listener(self._listen)
@@ -70,7 +86,7 @@ class Lane:
             except STALE:
                 await self.prepare([statement])
                 rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
-        except (asyncpg.DataError, asyncpg.PostgresError) as error:
+        except asyncpg.PostgresError as error:
             if isinstance(error, asyncpg.PostgresConnectionError):
                 raise Lost from error
             self.doubtful = False
@@ -81,9 +97,15 @@ class Lane:
         return rows
 
     async def run_many(self, statement: Statement, calls: list[Arguments]) -> list[asyncpg.Record]:
-        """The rows of all `calls` in one round trip, in their order. Any failure of one is a failure of all."""
+        """The rows of all `calls` in one round trip, in their order. Any failure of one is a failure of all.
+
+        Raises as run does.
+        """
         self.doubtful = True
-        rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
+        try:
+            rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+            raise Lost from error
         self.doubtful = False
         return rows
 
@@ -97,14 +119,16 @@ class Lane:
         return True
 
 
-async def open_lane(settings: Settings, statements: Sequence[Statement], on_close: Callable[[Lane], None]) -> Lane:
+async def open_lane(
+    url: str, settings: Settings, statements: Sequence[Statement], on_close: Callable[[Lane], None]
+) -> Lane:
     """A new connection with `statements` prepared; `on_close` is called once when it ends, from whichever side.
 
     Raises TimeoutError after `connect_timeout`, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
     """
     named = settings.prepared_statements
     connection = await asyncpg.connect(
-        for_asyncpg(settings.database_url),
+        url,
         timeout=settings.connect_timeout,
         statement_cache_size=100 if named else 0,  # without a cache asyncpg names no statement, not even a prepared one
         max_cached_statement_lifetime=0,

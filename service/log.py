@@ -73,9 +73,9 @@ class RequestLog:
 
     def flush(self) -> None:
         """Writes the lines that wait."""
-        sys.stdout.buffer.write(b"".join(self._lines))
+        lines, self._lines = self._lines, []  # first, lest they pile up when nobody reads them any more
+        sys.stdout.buffer.write(b"".join(lines))
         sys.stdout.flush()
-        self._lines.clear()
 
 
 def configure_logging(level: str) -> None:

@@ -5,10 +5,13 @@ come here: together they would share a transaction, a lock wait and a failure.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
+from service.lanes import worth_another_try
 from service.settings import Settings
 from service.statements import Row, Statement
 
@@ -45,6 +48,10 @@ class Batch:
             if not waiter.done():
                 waiter.set_exception(error)
 
+    def refuse_all(self, error: Exception) -> None:
+        for arguments in self.waiters:
+            self.refuse(arguments, error)
+
 
 class Reads:
     """The reads that wait, and the batches under way."""
@@ -61,6 +68,7 @@ class Reads:
     def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Waiter:
         """The rows of one read. Raises Problem(OVERLOADED) at once when too many wait."""
         if self.waiting >= self._settings.max_waiting:
+            self._database.shed += 1
             raise Problem(OVERLOADED)
         batch = self._open.get(statement)
         if batch is None:
@@ -97,8 +105,8 @@ class Reads:
     def _expire(self, batch: Batch) -> None:
         self._queue.remove(batch)
         self._leave(batch)
-        for arguments in batch.waiters:
-            batch.refuse(arguments, Problem(UNAVAILABLE))
+        self._database.timeouts += batch.size
+        batch.refuse_all(Problem(UNAVAILABLE))
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
@@ -106,22 +114,29 @@ class Reads:
 
     async def _fly(self, batch: Batch) -> None:
         statement, calls = batch.statement, list(batch.waiters)
-        if len(calls) > 1:
-            try:
-                rows = await self._database.read_many(statement, calls)
-            except Exception:  # whichever of them is to blame: each on its own finds out
-                await asyncio.gather(*(self._fly_alone(batch, arguments) for arguments in calls))
-            else:
-                found: defaultdict[Any, list[Row]] = defaultdict(list)
-                for row in rows:
-                    found[statement.key_of_row(row)].append(row)
-                for arguments in calls:
-                    batch.answer(arguments, found[statement.key_of_call(arguments)])
-        else:
-            await self._fly_alone(batch, calls[0])
-
-    async def _fly_alone(self, batch: Batch, arguments: tuple[Any, ...]) -> None:
+        deadline = batch.expiry.when() if batch.expiry else None  # what it waited here, it need not wait for a lane
+        if len(calls) == 1:
+            await self._fly_alone(batch, calls[0], self._database.read(statement, calls[0], deadline))
+            return
+        started = time.monotonic()
         try:
-            batch.answer(arguments, await self._database.read(batch.statement, arguments))
+            rows = await self._database.read_many(statement, calls, deadline)
+        except Exception as error:
+            if isinstance(error, Problem) or not worth_another_try(error, started):
+                batch.refuse_all(error)
+                return
+            # whichever of them is to blame: each on its own finds out
+            read = self._database.read_once
+            await asyncio.gather(*(self._fly_alone(batch, call, read(statement, call)) for call in calls))
+        else:
+            found: defaultdict[Any, list[Row]] = defaultdict(list)
+            for row in rows:
+                found[statement.key_of_row(row)].append(row)
+            for arguments in calls:
+                batch.answer(arguments, found[statement.key_of_call(arguments)])
+
+    async def _fly_alone(self, batch: Batch, arguments: tuple[Any, ...], read: Awaitable[list[Row]]) -> None:
+        try:
+            batch.answer(arguments, await read)
         except Exception as error:  # it belongs to the caller, who awaits it
             batch.refuse(arguments, error)

@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on")] = 4000
     workers: Annotated[int, Meta(ge=1, le=64, description="processes")] = 1
 
-    pool_min_size: Annotated[int, Meta(ge=0, le=1000, description="connections kept open per process")] = 5
+    pool_min_size: Annotated[int, Meta(ge=1, le=1000, description="connections kept open per process")] = 5
     pool_max_size: Annotated[int, Meta(ge=1, le=1000, description="connections at most per process")] = 20
     acquire_timeout: Annotated[Seconds, Meta(description="wait for a connection at most")] = 1
     statement_timeout: Annotated[Seconds, Meta(description="wait for a statement at most")] = 2
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     provision_users: Annotated[bool, Meta(description="a user's first task makes the row in `users`")] = True
 
     max_body_bytes: Annotated[int, Meta(ge=1024, description="larger bodies are 413")] = 1_048_576
-    max_waiting: Annotated[int, Meta(ge=0, description="requests waiting for a connection; more are 503")] = 1000
+    max_waiting: Annotated[int, Meta(ge=1, description="requests waiting for a connection; more are 503")] = 1000
     max_connections: Annotated[int, Meta(ge=1, description="client connections per process; more are 503")] = 10_000
     shutdown_delay: Annotated[
         float, Meta(ge=0, le=300, description="after SIGTERM, serve on while /readyz says 503")

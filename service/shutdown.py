@@ -14,8 +14,9 @@ from service.health import Health
 def announced(health: Health, delay: float) -> Iterator[None]:
     """Within it, SIGTERM first makes readiness false, and reaches the server's own handler `delay` seconds later.
 
-    A balancer needs that time to notice; uvicorn alone closes its listener at once. A second SIGTERM does not wait,
-    nor does Ctrl-C. Does nothing outside the main thread, where signals never arrive.
+    A balancer needs that time to notice; uvicorn alone closes its listener at once. Ctrl-C does not wait. A second
+    SIGTERM changes nothing: systemd sends one to every process, and with WORKERS the first process passes its own on.
+    Does nothing outside the main thread, where signals never arrive.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,10 +25,9 @@ def announced(health: Health, delay: float) -> Iterator[None]:
     stop = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        wait = 0 if health.stopping else delay
+        if callable(stop) and not health.stopping:
+            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
         health.stopping = True
-        if callable(stop):
-            loop.call_soon_threadsafe(loop.call_later, wait, stop, number, None)
 
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
