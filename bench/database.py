@@ -1,0 +1,70 @@
+"""The PostgreSQL of the bench: the embedded one with its default settings, reached by TCP, and seeded anew at will."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from shutil import rmtree
+from socket import create_server
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from bench.traffic import USERS
+from service.embedded_postgres import embedded_postgres
+from service.settings import ROOT
+
+FOLDER = ROOT / ".data" / "bench"
+
+SEED = """
+truncate tasks, users;
+
+insert into users (id)
+select format('00000000-0000-4000-8000-%%s', lpad(u::text, 12, '0'))::uuid
+from generate_series(1, %(users)s) as u;
+
+insert into tasks (id, user_id, title, description, completed, created_at, updated_at)
+select
+    format('00000000-0000-4001-8000-%%s%%s', lpad(t::text, 6, '0'), lpad(u::text, 6, '0'))::uuid,
+    format('00000000-0000-4000-8000-%%s', lpad(u::text, 12, '0'))::uuid,
+    format('Task %%s of user %%s: buy what is needed', t, u),
+    case when t %% 2 = 0 then 'Milk, bread and a new lamp; see whether the shop still has last week''s offer.' end,
+    t %% 3 = 0,
+    now() - t * interval '1 hour',
+    now() - t * interval '1 hour'
+from generate_series(1, %(tasks_each)s) as t, generate_series(1, %(users)s) as u
+order by t desc, u;
+"""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A running server. `pid` is the process above all others of it."""
+
+    pid: int
+    port: int
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str) -> None:
+        """Makes the database, empty, in place of an earlier run's."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            name = sql.Identifier(database)
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+            connection.execute(sql.SQL("create database {}").format(name))
+
+    def seed(self, database: str, tasks_each: int) -> None:
+        """Fills users and tasks anew; a user's tasks lie apart in the table, as they would after a while."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            psycopg.ClientCursor(connection).execute(SEED, {"users": USERS, "tasks_each": tasks_each})
+            connection.execute("vacuum (analyze) users, tasks")
+            connection.execute("checkpoint")
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """A server on fresh data in .data/bench, gone at the end. Raises PostgresError when another bench has it."""
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with embedded_postgres(FOLDER, {"listen_addresses": "127.0.0.1", "port": str(port), "max_connections": "200"}):
+        yield Server(int((FOLDER / "postmaster.pid").read_text().split()[0]), port)
+    rmtree(FOLDER)

@@ -1,0 +1,154 @@
+"""The load: a process of its own that keeps N connections busy with requests formatted beforehand."""
+
+import gc
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from statistics import quantiles
+
+import msgspec
+
+SILENCE_SECONDS = 60
+"""No answer on any connection for so long ends the load: the service hangs."""
+
+
+class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A whole request, and the status that it must be answered with."""
+
+    request: bytes
+    status: bytes
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to send. With `once`, no exchange is sent twice, and the load ends early when none is left."""
+
+    port: int
+    connections: int
+    warmup: float
+    seconds: float
+    exchanges: list[Exchange]
+    once: bool = False
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What came of it. `cpu` is the load's own processor time in seconds; latencies are in milliseconds."""
+
+    answered: int
+    unexpected: int
+    seconds: float
+    cpu: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class Client:
+    """One connection, with at most one exchange under way."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.fileno = self._socket.fileno()
+        self.sent = 0.0
+        self._status = b""
+        self._answer = b""
+        self._missing = 0
+
+    def send(self, exchange: Exchange) -> None:
+        self._status = exchange.status
+        self._answer = b""
+        self.sent = time.perf_counter()
+        self._socket.sendall(exchange.request)
+
+    def receive(self) -> bool | None:
+        """Whether the answer is the expected one; None while some of it is missing."""
+        piece = self._socket.recv(1 << 18)
+        if not piece:
+            raise SystemExit(f"the service closed a connection after {self._answer[:400]!r}")
+        if self._answer:
+            self._missing -= len(piece)
+        else:
+            self._answer = piece
+            head = piece.index(b"\r\n\r\n") + 4
+            length = piece.lower().find(b"\r\ncontent-length:", 0, head)
+            body = int(piece[length + 17 : piece.index(b"\r", length + 17)]) if length > 0 else 0
+            self._missing = head + body - len(piece)
+        return None if self._missing else self._answer.startswith(self._status, 9)
+
+
+def _drive(clients: list[Client], exchanges: Iterator[Exchange], seconds: float) -> tuple[list[float], int]:
+    """Keeps all connections busy for `seconds`. Gives each answer's latency, and how many answers were unexpected."""
+    by_number = {client.fileno: client for client in clients}
+    poll = select.epoll()
+    busy = 0
+    end = time.perf_counter() + seconds
+    for client, exchange in zip(clients, exchanges, strict=False):
+        poll.register(client.fileno, select.EPOLLIN)
+        client.send(exchange)
+        busy += 1
+    latencies: list[float] = []
+    unexpected = 0
+    while busy:
+        events = poll.poll(SILENCE_SECONDS)
+        if not events:
+            raise SystemExit(f"no answer for {SILENCE_SECONDS} s")
+        for number, _ in events:
+            client = by_number[number]
+            expected = client.receive()
+            if expected is None:
+                continue
+            now = time.perf_counter()
+            latencies.append(now - client.sent)
+            unexpected += not expected
+            following = next(exchanges, None) if now < end else None
+            if following is None:
+                busy -= 1
+            else:
+                client.send(following)
+    poll.close()
+    return latencies, unexpected
+
+
+def _carry_out(order: Order, caller: Connection) -> None:
+    """Warms up and says so; measures when told to, and sends the Load; keeps its connections until told once more."""
+    exchanges = iter(order.exchanges) if order.once else cycle(order.exchanges)
+    clients = [Client(order.port) for _ in range(order.connections)]
+    gc.disable()
+    _drive(clients, exchanges, order.warmup)
+    caller.send(None)
+    caller.recv()
+    cpu, clock = time.process_time(), time.perf_counter()
+    latencies, unexpected = _drive(clients, exchanges, order.seconds)
+    elapsed, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    cuts = [1000 * cut for cut in quantiles(latencies, n=100)]
+    caller.send(Load(len(latencies), unexpected, elapsed, cpu, cuts[49], cuts[94], cuts[98]))
+    caller.recv()
+
+
+@contextmanager
+def warm_load(order: Order) -> Iterator[Callable[[], Load]]:
+    """A load that has warmed up. What it gives runs the measured part; before and after, the subject is at rest."""
+    context = get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_carry_out, args=(order, theirs), daemon=True)
+    process.start()
+    theirs.close()
+
+    def measure() -> Load:
+        ours.send(None)
+        load: Load = ours.recv()
+        return load
+
+    try:
+        ours.recv()
+        yield measure
+        ours.send(None)
+    except EOFError:
+        raise SystemExit("error: the load ended early") from None
+    finally:
+        process.join()

@@ -1,0 +1,89 @@
+"""What is measured: how each subject is started, and what it is compared with."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from socket import create_server
+
+import msgspec
+
+from bench.traffic import SECRET, user_id
+from service.settings import ROOT
+
+START_SECONDS = 30
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """A program that answers some operations, all of them if none are named. `folder` is where it runs."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    folder: Path = ROOT
+    operations: frozenset[str] | None = None
+
+    @property
+    def database(self) -> str:
+        """The name of its own database."""
+        return f"bench_{self.name}"
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A subject that answers on `port`."""
+
+    subject: Subject
+    pid: int
+    port: int
+
+
+def service(name: str = "service", folder: Path = ROOT) -> Subject:
+    """This service, as it stands in `folder`."""
+    command = [sys.executable, "-m", "service", "serve"]
+    return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
+
+
+def migrate(subject: Subject, database_url: str) -> None:
+    """Makes the tables in the subject's empty database, as of the subject's folder."""
+    command = [sys.executable, "-m", "service", "migrate"]
+    environment = {**os.environ, "DATABASE_URL": database_url}
+    subprocess.run(command, cwd=subject.folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def running(subject: Subject, database_url: str) -> Iterator[Running]:
+    """The subject, from its first answer on. Raises SystemExit when it does not start."""
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    wiring = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port), "UVICORN_PORT": str(port)}
+    process = subprocess.Popen(subject.command, cwd=subject.folder, env={**os.environ, **subject.environment, **wiring})
+    try:
+        give_up = time.monotonic() + START_SECONDS
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise SystemExit(f"error: {subject.name} does not start")
+            time.sleep(0.05)
+        yield Running(subject, process.pid, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    try:
+        connection.request("GET", f"/api/{user_id(1)}/tasks")
+        connection.getresponse()
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return True
