@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -13,7 +12,7 @@ from service.docs import page
 from service.endpoint import UUID_PATTERN, Handler
 from service.errors import Kind, Problem, ProblemDocument
 from service.health import Health
-from service.operations import OPERATIONS, TASK, Operation, refusals
+from service.operations import BEARER, DESCRIPTION, HEADERS, OPERATIONS, PARAMETERS, TAGS, Operation, refusals
 from service.wire import PROBLEM, Response, encode
 
 VERSION = "0.1.0"
@@ -23,35 +22,6 @@ Schemas = dict[Any, JSONObject]
 """What the document says of a type."""
 Row = tuple[str, str, Callable[..., Any]]
 """Method, path template, handler."""
-
-DESCRIPTION = """Tasks for each signed-in user, and nobody else's.
-
-An answer of 4xx or 5xx is a problem document (RFC 9457): its `detail` is a sentence to show.
-An address that is not listed here is 404; a listed one with another method is 405, with `Allow`."""
-
-TAGS = {
-    "tasks": "What a signed-in user does with their own tasks.",
-    "service": "What anybody may ask, without a token.",
-}
-
-PARAMETERS = {
-    "user_id": ("whose tasks: the token's `sub`", TASK.user_id),
-    "task_id": ("which task", TASK.id),
-}
-
-HEADERS: dict[str, tuple[str, JSONObject]] = {
-    "Location": ("where the new task is", {"type": "string", "format": "uri-reference"}),
-    "Retry-After": ("seconds to wait before another try", {"type": "integer", "minimum": 1}),
-    "WWW-Authenticate": ("how to sign in", {"type": "string", "const": "Bearer"}),
-    "X-Request-ID": ("the request in the log: the caller's own id if it is a sane one", {"type": "string"}),
-}
-
-BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "bearerFormat": "JWT",
-    "description": "A token whose `sub` is the user's id. In development, `python -m service token` prints one.",
-}
 
 KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, Kind)}
 
@@ -96,9 +66,12 @@ def document(table: Iterable[Row]) -> JSONObject:
             "summary": (handler.__doc__ or "").partition("\n")[0].removesuffix("."),
             "tags": ["tasks" if names else "service"],
             "security": [{"bearerAuth": []}] if names else [],
-            **_request_body(operation, schemas),
             "responses": _success(operation, schemas) | _refusals(refusals(method, path, operation), schemas),
         }
+        if operation.takes:
+            examples = {name: {"value": body} for name, body in operation.bodies.items()}
+            content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
+            item[method.lower()]["requestBody"] = {"required": not operation.optional, "content": content}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Task service", "version": VERSION, "description": DESCRIPTION},
@@ -107,7 +80,17 @@ def document(table: Iterable[Row]) -> JSONObject:
         "paths": paths,
         "components": {
             "schemas": components,
-            "parameters": {name: _parameter(name, *about) for name, about in PARAMETERS.items()},
+            "parameters": {
+                name: {
+                    "name": name,
+                    "in": "path",
+                    "required": True,
+                    "description": description,
+                    "schema": {"type": "string", "format": "uuid", "pattern": UUID_PATTERN},
+                    "example": example,
+                }
+                for name, (description, example) in PARAMETERS.items()
+            },
             "headers": {
                 name: {"description": description, "required": True, "schema": schema}
                 for name, (description, schema) in HEADERS.items()
@@ -119,20 +102,6 @@ def document(table: Iterable[Row]) -> JSONObject:
 
 def _ref(section: str, name: str) -> JSONObject:
     return {"$ref": f"#/components/{section}/{name}"}
-
-
-def _parameter(name: str, description: str, example: UUID) -> JSONObject:
-    schema = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
-    about = {"name": name, "in": "path", "required": True, "description": description}
-    return about | {"schema": schema, "example": str(example)}
-
-
-def _request_body(operation: Operation, schemas: Schemas) -> JSONObject:
-    if operation.takes is None:
-        return {}
-    examples = {name: {"value": body} for name, body in operation.bodies.items()}
-    content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
-    return {"requestBody": {"required": not operation.optional, "content": content}}
 
 
 def _success(operation: Operation, schemas: Schemas) -> JSONObject:
@@ -150,10 +119,10 @@ def _success(operation: Operation, schemas: Schemas) -> JSONObject:
 
 
 def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
+    media_type = dict(PROBLEM)[b"content-type"].decode()
     answers: JSONObject = {}
     for problem in sorted(problems, key=lambda problem: problem.kind.status):
-        document = msgspec.json.decode(problem.document())
-        media_type = dict(PROBLEM)[b"content-type"].decode()
+        example = msgspec.json.decode(problem.document())
         answer = answers.setdefault(
             str(problem.kind.status),
             {
@@ -162,9 +131,8 @@ def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
                 "content": {media_type: {"schema": schemas[ProblemDocument], "examples": {}}},
             },
         )
-        for name in ("X-Request-ID", *(field.decode() for field, _ in problem.headers)):
-            name = next(known for known in HEADERS if known.lower() == name.lower())
-            answer["headers"][name] = _ref("headers", name)
+        sent = {b"x-request-id", *dict(problem.headers)}
+        answer["headers"] |= {name: _ref("headers", name) for name in HEADERS if name.lower().encode() in sent}
         name = problem.errors[0].type if problem.errors else KIND_NAMES[problem.kind]
-        answer["content"][media_type]["examples"][name] = {"summary": document["detail"], "value": document}
+        answer["content"][media_type]["examples"][name] = {"summary": example["detail"], "value": example}
     return answers

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each operation beyond its route and its docstring: types, examples, refusals."""
+"""What the OpenAPI document says beyond routes, types and docstrings: words, examples, who refuses what."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,6 +21,48 @@ TASK = Task(
     created_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
     updated_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
 )
+
+
+UNREACHED = (
+    errors.BAD_REQUEST,
+    errors.NOT_FOUND,
+    errors.METHOD_NOT_ALLOWED,
+    errors.REQUEST_TIMEOUT,
+    errors.HEADERS_TOO_LARGE,
+    errors.OVERLOADED,
+)
+"""What is refused before any operation is reached, and so belongs to none."""
+
+DESCRIPTION = """Tasks for each signed-in user, and nobody else's.
+
+An answer of 4xx or 5xx is a problem document (RFC 9457): its `detail` is a sentence to show.
+Besides those that the operations list there are, at any address:
+
+""" + "\n".join(f"- {kind.status}: {kind.detail}" for kind in UNREACHED)
+
+TAGS = {
+    "tasks": "What a signed-in user does with their own tasks.",
+    "service": "What anybody may ask, without a token.",
+}
+
+PARAMETERS = {
+    "user_id": ("whose tasks: the token's `sub`", str(TASK.user_id)),
+    "task_id": ("which task", str(TASK.id)),
+}
+
+HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Location": ("where the new task is", {"type": "string", "format": "uri-reference"}),
+    "Retry-After": ("seconds to wait before another try", {"type": "integer", "minimum": 1}),
+    "WWW-Authenticate": ("how to sign in", {"type": "string", "const": "Bearer"}),
+    "X-Request-ID": ("the request in the log: the caller's own id if it is a sane one", {"type": "string"}),
+}
+
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token whose `sub` is the user's id. In development, `python -m service token` prints one.",
+}
 
 
 class Operation(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import pytest
 import schemathesis
 
 from service.app import PRIVATE, PUBLIC
+from service.dev import DEMO_USER
 from service.openapi import Documents
 from service.settings import ROOT
 from tests.conftest import Postgres
@@ -155,6 +156,11 @@ def test_openapi_examples_fit_their_schemas() -> None:
     assert found > 50
 
 
+def test_openapi_examples_are_of_the_demo_user() -> None:
+    """So that the token which the development start prints fits the form that the page shows."""
+    assert DOCUMENT["components"]["parameters"]["user_id"]["example"] == str(DEMO_USER)
+
+
 def test_openapi_task_is_what_get_task_answers(ada: Caller) -> None:
     task = ada.get(ada.create(title="x").json()["id"]).json()
     schema = DOCUMENT["components"]["schemas"]["Task"]
@@ -244,6 +250,25 @@ def test_openapi_documents_a_user_who_is_not_registered(database: str) -> None:
 
     assert response.status_code == 403
     assert_example(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/nothing", {}, 404),
+        ("PATCH", "/health", {}, 405),
+        ("GET", "/health", {"Host": "a b"}, 400),
+        ("GET", "/health", {"X": "x" * 20_000}, 431),
+    ],
+)
+def test_openapi_says_what_is_refused_before_any_operation(
+    api: Api, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    response = api.anonymous.request(method, path, headers=headers)
+
+    assert response.status_code == status
+    assert not faults({"$ref": "#/components/schemas/ProblemDocument"}, response.json())
+    assert f"- {status}: {response.json()['detail']}" in DOCUMENT["info"]["description"].splitlines()
 
 
 # docs
