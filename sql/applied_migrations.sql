@@ -1,6 +1,6 @@
 -- applied_migrations: what the readiness probe asks, the one statement that is no user's.
 --
--- returns many: migration_id text
+-- returns many: migration_id varchar
 -- index: none: a handful of rows
 
 select migration_id

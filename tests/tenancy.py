@@ -1,0 +1,111 @@
+"""Whose rows a statement can touch, read from its syntax tree alone: what is not plainly `$1`'s counts as anyone's."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pglast import ast, parse_sql
+from pglast.enums import BoolExprType, JoinType, OnConflictAction
+from pglast.visitors import Ancestor, Visitor
+
+OWNERS = {"tasks": "user_id", "users": "id"}
+"""The column of each table that says whose a row is. No other table may be touched."""
+
+KINDS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt)
+
+
+def faults(sql: str) -> list[str]:
+    """Why `sql` might not be one statement on rows of the user in `$1`; nothing when it plainly is."""
+    statements = [raw.stmt for raw in parse_sql(sql)]
+    if len(statements) != 1 or not isinstance(statements[0], KINDS):
+        return ["it is not one statement on rows"]
+    reading = Reading()
+    reading(statements[0])
+    return reading.faults + [
+        f"{table.relname} is not plainly $1's"
+        for table in reading.tables
+        if table.relname not in reading.expressions and not any(table is proven for proven in reading.proven)
+    ]
+
+
+class Reading(Visitor):
+    """Visits each table that is named, and each statement within the statement, which must prove its own tables.
+
+    Proof is a condition on the table itself, or the values for its new rows. `a.user_id = b.user_id and
+    b.user_id = $1` would do for PostgreSQL, but not for somebody who edits the second half.
+    """
+
+    def __init__(self) -> None:
+        self.tables: list[ast.RangeVar] = []
+        self.proven: list[ast.RangeVar] = []
+        self.expressions: set[str | None] = set()
+        """The names of common table expressions, which are read where they are written."""
+        self.faults: list[str] = []
+
+    def visit_RangeVar(self, _: Ancestor, node: ast.RangeVar) -> None:
+        self.tables.append(node)
+
+    def visit_CommonTableExpr(self, _: Ancestor, node: ast.CommonTableExpr) -> None:
+        self.expressions.add(node.ctename)
+        if node.ctename in OWNERS:
+            self.faults.append(f"{node.ctename} hides the table")
+
+    def visit_SelectStmt(self, _: Ancestor, node: Any) -> None:
+        self._prove(node.fromClause or (), node.whereClause)
+        if node.intoClause:
+            self.faults.append("select into makes a table")
+
+    def visit_DeleteStmt(self, _: Ancestor, node: Any) -> None:
+        self._prove([node.relation, *(node.usingClause or ())], node.whereClause)
+
+    def visit_UpdateStmt(self, _: Ancestor, node: Any) -> None:
+        self._prove([node.relation, *(node.fromClause or ())], node.whereClause)
+        self._keeps_owner(node.relation, node.targetList)
+
+    def visit_InsertStmt(self, _: Ancestor, node: Any) -> None:
+        owner, columns = OWNERS.get(node.relation.relname), [column.name for column in node.cols or ()]
+        source, conflict = node.selectStmt or ast.SelectStmt(), node.onConflictClause
+        rows = source.valuesLists or [[target.val for target in source.targetList or ()]]
+        if not all(dict(zip(columns, row, strict=False)).get(owner) == _expression("$1") for row in rows):
+            self.faults.append(f"a row of {node.relation.relname} is made for someone else")
+        if conflict and conflict.action == OnConflictAction.ONCONFLICT_UPDATE:
+            self._prove([node.relation], conflict.whereClause)
+            self._keeps_owner(node.relation, conflict.targetList)
+        else:
+            self.proven.append(node.relation)
+
+    def _prove(self, sources: Iterable[Any], where: Any) -> None:
+        pending, tables, conditions = list(sources), [], list(_conditions(where))
+        alone = len(pending) == 1 and isinstance(pending[0], ast.RangeVar)
+        while pending:
+            source = pending.pop()
+            if isinstance(source, ast.JoinExpr):
+                pending += [source.larg, source.rarg]
+                if source.jointype == JoinType.JOIN_INNER:  # an outer join keeps rows that fail its condition
+                    conditions += _conditions(source.quals)
+            elif isinstance(source, ast.RangeVar):
+                tables.append(source)
+        for table in tables:
+            owner = OWNERS.get(str(table.relname))
+            name = table.alias.aliasname if table.alias else table.relname
+            proofs = [_expression(f"{name}.{owner} = $1"), *([_expression(f"{owner} = $1")] if alone else [])]
+            renamed = table.alias and table.alias.colnames
+            if owner and not renamed and any(condition in proofs for condition in conditions):
+                self.proven.append(table)
+
+    def _keeps_owner(self, table: Any, targets: Iterable[Any]) -> None:
+        if OWNERS.get(table.relname) in {target.name for target in targets}:
+            self.faults.append(f"a row of {table.relname} is given away")
+
+
+def _conditions(where: Any) -> Iterator[Any]:
+    """What must all be true for `where` to be true."""
+    if isinstance(where, ast.BoolExpr) and where.boolop == BoolExprType.AND_EXPR:
+        for part in where.args or ():
+            yield from _conditions(part)
+    elif where is not None:
+        yield where
+
+
+def _expression(text: str) -> Any:
+    select: Any = parse_sql(f"select {text}")[0].stmt
+    return select.targetList[0].val

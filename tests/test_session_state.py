@@ -1,0 +1,122 @@
+"""What the service's connections look like from within and from the server after requests: as new.
+
+A connection goes from one request to the next without a reset, so that nothing may stay behind in it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.serving import Api, Caller, serving
+
+LOOK = """
+    create table seen (state text[] not null);
+    create function look() returns bool language plpgsql as $$
+    begin
+        insert into seen values (array(
+            select 'setting ' || name from pg_settings where source = 'session'
+            union all select 'lock ' || locktype from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'
+            union all select 'channel ' || name from pg_listening_channels() as name
+            union all select 'table ' || relname from pg_class where relnamespace = pg_my_temp_schema()
+            union all select 'cursor ' || name from pg_cursors where is_holdable
+        ));
+        return true;
+    end
+    $$;
+    alter table _yoyo_migration rename to notes;
+    create view _yoyo_migration as select migration_id from notes where look();
+"""
+"""Makes the readiness probe look around in the service's own session, since nobody can from outside."""
+
+LEAVE = """
+    create function leave() returns trigger language plpgsql as $$ begin {}; return new; end $$;
+    create trigger leave before insert on tasks for each row execute function leave();
+"""
+
+OURS = "from pg_stat_activity where datname = current_database() and application_name = 'task-service'"
+
+Rows = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def api(database: str, rows: Rows) -> Iterator[Api]:
+    """On one connection, which the probe looks at often."""
+    rows(LOOK)
+    with serving(database_url=database, pool_min_size=1, pool_max_size=1, probe_interval=0.05) as running:
+        yield running
+
+
+@pytest.fixture
+def quiet(database: str) -> Iterator[Api]:
+    """On one connection, which only requests use."""
+    with serving(database_url=database, pool_min_size=1, pool_max_size=1, probe_interval=3600) as running:
+        yield running
+
+
+def call_each(caller: Caller) -> None:
+    """Every operation, successfully and not; the first task makes the user's row, so a statement fails for that."""
+    task_id = caller.create(title="x").json()["id"]
+    answers = [
+        caller.create(title="y"),
+        caller.list(),
+        caller.get(task_id),
+        caller.update(task_id, title="z"),
+        caller.complete(task_id),
+        caller.delete(task_id),
+        caller.get(task_id),
+        caller.update(task_id, title="z"),
+        caller.complete(str(uuid4())),
+        caller.delete(task_id),
+    ]
+    assert [answer.status_code for answer in answers] == [201, 200, 200, 200, 200, 204, 404, 404, 404, 404]
+
+
+def look(rows: Rows) -> list[str]:
+    """What the next probe sees in the session."""
+    rows("truncate seen")
+    give_up = time.monotonic() + 10
+    while not (found := rows("select state from seen")):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    state: list[str] = found[0][0]
+    return state
+
+
+def test_session_is_as_new_after_every_operation(ada: Caller, rows: Rows) -> None:
+    call_each(ada)
+
+    assert look(rows) == []
+
+
+@pytest.mark.parametrize(
+    ("leaving", "state"),
+    [
+        ("perform set_config('work_mem', '8MB', false)", "setting work_mem"),
+        ("perform pg_advisory_lock(7)", "lock advisory"),
+        ("listen news", "channel news"),
+        ("create temporary table titles ()", "table titles"),
+    ],
+)
+def test_session_that_is_not_as_new_is_seen(ada: Caller, rows: Rows, leaving: str, state: str) -> None:
+    rows(LEAVE.format(leaving))
+
+    ada.create(title="x")
+
+    assert state in look(rows)
+
+
+def test_session_is_idle_and_holds_no_lock_after_every_operation(quiet: Api, rows: Rows) -> None:
+    call_each(quiet.caller())
+
+    assert rows(f"select state {OURS}") == [("idle",)]
+    assert rows(f"select relation from pg_locks where pid in (select pid {OURS})") == []
+
+
+def test_session_shows_the_name_of_the_last_statement(quiet: Api, rows: Rows) -> None:
+    quiet.caller().list()
+
+    ((query,),) = rows(f"select query {OURS}")
+    assert query.startswith("-- list_tasks: ")
