@@ -14,6 +14,7 @@ from service.bearer import Malformed, read_bearer
 from service.errors import UNAUTHORIZED, Problem
 from service.key_set import KeySet
 from service.keys import SharedSecret
+from service.lanes import UUID as FastUUID
 from service.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class Authenticator:
             logger.debug("A token is refused: %s", told)
             raise Problem(UNAUTHORIZED) from None
         expires = min(bearer.expires + self._leeway, time.time() + CACHE_SECONDS)
-        user = User(str(bearer.subject), bearer.subject, expires)
+        user = User(str(bearer.subject), FastUUID(str(bearer.subject)), expires)
         if self._capacity:
             self._users.pop(authorization, None)  # or it would keep the place of its expired entry
             if len(self._users) >= self._capacity:

@@ -55,11 +55,13 @@ class Pool:
         self._start(self._keep())
 
     async def close(self) -> None:
-        """Ends every lane; those in use when they are released."""
+        """Ends every lane, within STATEMENT_TIMEOUT; the server is told, where expire() leaves it to find out."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.expire()
+        lanes, self.lanes, self.idle = self.lanes, set(), []
+        closing = (lane.connection.close(timeout=self._settings.statement_timeout) for lane in lanes)
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def expire(self) -> None:
         """Ends every lane, those in use when they are released: after a failover they lead to the wrong server."""

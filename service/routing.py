@@ -5,6 +5,7 @@ Starlette tries each route's regular expression in turn and copies the scope for
 
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable
+from operator import itemgetter
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,7 +27,7 @@ class FlatRoutes:
         if scope["type"] == "http":
             segments = scope["path"].split("/")
             for route in self._routes.get((scope["method"], len(segments)), ()):
-                if all(segments[1:]) and all(segments[place] == text for place, text in route.literals):
+                if route.literals_in(segments) == route.literals and segments.count("") == 1:
                     scope["path_params"] = {name: segments[place] for place, name in route.parameters}
                     return route.endpoint(scope, receive, send)
         return self._starlette(scope, receive, send)
@@ -36,10 +37,11 @@ class FlatRoute:
     """A path by its segments: `/api/{user_id}/tasks` has two literals and a parameter."""
 
     def __init__(self, path: str, endpoint: ASGIApp) -> None:
-        segments = list(enumerate(path.split("/")))
+        segments = path.split("/")  # the first is empty, and counts as a literal
         self.endpoint = endpoint
-        self.literals = [(place, text) for place, text in segments if text and not text.startswith("{")]
-        self.parameters = [(place, text.strip("{}")) for place, text in segments if text.startswith("{")]
+        self.parameters = [(place, text.strip("{}")) for place, text in enumerate(segments) if text.startswith("{")]
+        self.literals = tuple(text for text in segments if not text.startswith("{"))
+        self.literals_in = itemgetter(*(place for place, text in enumerate(segments) if not text.startswith("{")))
 
 
 def starlette_routes(table: Iterable[Row]) -> list[Route]:
