@@ -2,11 +2,12 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test check migrate rollback lock
+.PHONY: help install dev serve test bench faults check migrate rollback lock
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
-LOCK := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml
+COMPILE := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
+LOCK := $(COMPILE) pyproject.toml
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,10 +23,16 @@ serve: .venv/run ## serve as in production: settings from the environment alone
 test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
 	@$(RUN) pytest $(ARGS)
 
+bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
+	@$(RUN) bench $(ARGS)
+
+faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
+	@$(RUN) faults $(ARGS)
+
 check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) ruff format --check
 	$(RUN) ruff check
-	$(RUN) mypy service tests $(wildcard bench)
+	$(RUN) mypy service tests faults $(wildcard bench)
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
 
@@ -41,6 +48,7 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	for group in dev test load; do \
 		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
+	$(COMPILE) --constraints requirements/check.txt --group bench --output-file requirements/bench.txt
 
 # .venv/dev says that what requirements/dev.txt names is installed; each of run, dev, test and check holds the one before.
 # The umask: run as root, PostgreSQL's programs are another user's to run.
@@ -48,6 +56,12 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	@echo "Installing $< into .venv ..."
 	@umask 022 && $(RUN) pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+# What the service is compared with never touches its own packages.
+.venv-bench/made: requirements/bench.txt .venv/made
+	@echo "Installing $< into .venv-bench ..."
+	@umask 022 && $(RUN) venv --clear $(@D) && \
+		$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $< && touch $@
 
 # The first Python that is new enough. Debian keeps what `venv` needs in a package of its own.
 .venv/made:

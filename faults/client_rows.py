@@ -1,0 +1,133 @@
+"""Faults of clients: those who send slowly, do not read, or vanish. The others must not feel it."""
+
+import asyncio
+import random
+import socket
+import struct
+from time import monotonic
+from typing import LiteralString
+
+import msgspec
+
+from faults.load import Load
+from faults.stage import Stage
+
+CROWD = 500
+QUIET = 3.0
+
+NOISE = 0.01
+"""Seconds: a p99 below this is the machine's own."""
+
+VANISH = struct.pack("ii", 1, 0)
+"""SO_LINGER of no time: close() sends a reset."""
+
+
+MANY: LiteralString = """
+    insert into tasks (user_id, title, description)
+    select user_id, 'one of many', repeat('x', 500)
+    from tasks, generate_series(1, 2000)
+    where title = 'the first'
+"""
+
+
+class Pool(msgspec.Struct):
+    """The part of /readyz that tells whether connections are in use."""
+
+    open: int
+    idle: int
+    waiting: int
+
+
+class Ready(msgspec.Struct):
+    pool: Pool
+
+
+async def slow_senders(stage: Stage) -> None:
+    """250 connections that trickle their headers, and 250 their body"""
+    _, load = await stage.usual()
+    await asyncio.sleep(QUIET)
+    began = monotonic()
+    user = load.service.caller()
+    half = [b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", user.request("POST", user.tasks, bytes(100))[:-99]]
+    closed = await asyncio.gather(*(trickle(load.service.port, half[n % 2]) for n in range(CROWD)))
+    for name, limit, seconds in (("headers", 5, max(closed[::2])), ("body", 10, max(closed[1::2]))):
+        stage.notes.append(f"slow {name} closed after {seconds:.1f} s")
+        stage.require(seconds < limit + 1, f"slow {name} not closed within {limit} s")
+    compare(stage, load, began)
+    await load.healed()
+
+
+async def trickle(port: int, request: bytes) -> float:
+    """Sends a byte a second after `request`. Returns the seconds until the server closed, 12 if it did not."""
+    began = monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(12):
+            writer.write(request)
+            while not reader.at_eof():
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+                writer.write(b"a")
+    except OSError:  # TimeoutError is one
+        pass
+    writer.close()
+    return monotonic() - began
+
+
+def compare(stage: Stage, load: Load, began: float) -> None:
+    """Notes how much the p99 of others grew since `began`."""
+    quiet, now = load.p99(began - QUIET, began), load.p99(began, monotonic())
+    stage.notes.append(f"p99 of others {quiet * 1000:.0f} ms before, {now * 1000:.0f} ms meanwhile")
+    stage.require(now < 2 * max(quiet, NOISE), "the others' p99 is more than twice what it was")
+
+
+async def slow_readers(stage: Stage) -> None:
+    """500 connections that ask for a list of 1.4 MB and do not read it, for 5 s"""
+    server, load = await stage.usual()
+    await asyncio.sleep(QUIET)
+    user = load.service.caller()
+    await user.call("create_task", "POST", user.tasks, {"title": "the first"})
+    await server.execute(MANY)
+    memory, began = load.service.memory(), monotonic()
+    crowd = []
+    for _ in range(CROWD):
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stage.ending.callback(deaf.close)
+        deaf.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", load.service.port))
+        await asyncio.get_running_loop().sock_sendall(deaf, user.request("GET", user.tasks))
+        crowd.append(deaf)
+    await asyncio.sleep(5)
+    grown = load.service.memory() - memory
+    stage.notes.append(f"memory grew by {grown:.0f} MB")
+    stage.require(grown < 250, "memory grows by more than 0.5 MB for each")
+    compare(stage, load, began)
+    await settled(stage, load)
+
+
+async def vanishing_clients(stage: Stage) -> None:
+    """300 clients a second, for 3 s, who reset their connection in the middle of a call"""
+    _, load = await stage.usual()
+    user = load.service.caller()
+    requests = [user.request("GET", user.tasks), user.request("POST", user.tasks, b'{"title": "gone"}')]
+    for _ in range(300):
+        for request in (*requests, requests[1][:-9]):
+            vanishing = socket.create_connection(("127.0.0.1", load.service.port))
+            vanishing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, VANISH)
+            vanishing.send(request)
+            asyncio.get_running_loop().call_later(random.uniform(0, 0.005), vanishing.close)
+        await asyncio.sleep(0.01)
+    await load.healed()
+    await settled(stage, load)
+
+
+async def settled(stage: Stage, load: Load) -> None:
+    """Checks that no connection to the database is in use once the load has ended."""
+    await load.stop()
+    await asyncio.sleep(0.5)
+    answer = await load.service.get("/readyz")
+    stage.require(answer.succeeded, "/readyz does not say ready")
+    if answer.succeeded:
+        pool = msgspec.json.decode(answer.body, type=Ready).pool
+        stage.notes.append(f"{pool.idle} of {pool.open} connections idle")
+        stage.require(pool.idle == pool.open and not pool.waiting, "connections to the database are still in use")
