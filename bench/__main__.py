@@ -9,7 +9,7 @@ from bench.against import comparison, two_states
 from bench.database import running_server
 from bench.report import line
 from bench.rounds import Plan, turns
-from bench.subjects import migrate, service
+from bench.subjects import SUBJECTS, migrate
 from bench.traffic import OPERATIONS
 from service.embedded_postgres import PostgresError
 
@@ -30,7 +30,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is running is ended in any case
     try:
         with ExitStack() as stack:
-            subjects = stack.enter_context(two_states(arguments.against)) if arguments.against else [service()]
+            subjects = (
+                stack.enter_context(two_states(arguments.against)) if arguments.against else list(SUBJECTS.values())
+            )
             connections = [int(number) for number in arguments.connections.split(",")]
             plan = Plan(subjects, operations, connections, arguments.rounds, arguments.seconds, arguments.warmup)
             server = stack.enter_context(running_server())

@@ -15,12 +15,12 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def resident_bytes(pid: int) -> int:
+def resident_mib(pid: int) -> float:
     """The memory that the process and all under it hold."""
-    total = 0
+    total = 0.0
     for process in _tree(pid):
         with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
+            total += process.memory_info().rss / 2**20
     return total
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from bench.database import Server
 from bench.load import Order, warm_load
-from bench.processes import cpu_seconds, machine_seconds
+from bench.processes import cpu_seconds, machine_seconds, resident_mib
 from bench.subjects import Running, Subject, running
 from bench.traffic import OPERATIONS, exchanges
 
@@ -30,7 +30,8 @@ class Turn(msgspec.Struct, frozen=True):
     """One subject under one load.
 
     `service`, `postgres` and `load` are microseconds of processor time per answered request, `rate` is requests per
-    second, latencies are in milliseconds, and `elsewhere` is the share of the machine that was used by nothing of ours.
+    second, latencies are in milliseconds, `memory` is what the subject
+    held before and after, in MiB, and `elsewhere` is the share of the machine that was used by nothing of ours.
     """
 
     subject: str
@@ -44,6 +45,7 @@ class Turn(msgspec.Struct, frozen=True):
     p50: float
     p95: float
     p99: float
+    memory: tuple[float, float]
     elsewhere: float
 
 
@@ -55,7 +57,7 @@ def turns(plan: Plan, server: Server) -> Iterator[Turn]:
             for operation in plan.operations:
                 for connections in plan.connections:
                     for one in started if number % 2 == 0 else reversed(started):
-                        if one.subject.operations is None or operation in one.subject.operations:
+                        if operation in one.subject.operations:
                             yield turn(one, server, plan, operation, connections)
 
 
@@ -65,6 +67,7 @@ def turn(running: Running, server: Server, plan: Plan, operation: str, connectio
     server.seed(running.subject.database, chosen.tasks_each)
     order = Order(running.port, connections, plan.warmup, plan.seconds, exchanges(chosen), chosen.once)
     with warm_load(order) as measure:
+        memory = resident_mib(running.pid)
         before = cpu_seconds(running.pid), cpu_seconds(server.pid), machine_seconds()
         load = measure()
         after = cpu_seconds(running.pid), cpu_seconds(server.pid), machine_seconds()
@@ -81,5 +84,6 @@ def turn(running: Running, server: Server, plan: Plan, operation: str, connectio
         p50=load.p50,
         p95=load.p95,
         p99=load.p99,
-        elsewhere=(machine - service - postgres - load.cpu) / load.seconds / CORES,
+        memory=(memory, resident_mib(running.pid)),
+        elsewhere=max(0.0, machine - service - postgres - load.cpu) / load.seconds / CORES,
     )

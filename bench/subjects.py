@@ -12,25 +12,47 @@ from socket import create_server
 
 import msgspec
 
-from bench.traffic import SECRET, user_id
+from bench.traffic import OPERATIONS, SECRET, user_id
 from service.settings import ROOT
 
 START_SECONDS = 30
+UVICORN = ["-m", "uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning"]
+SEED_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+SEED = [str(SEED_PYTHON), *UVICORN, "bench.seed:app"]
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """A program that answers some operations, all of them if none are named. `folder` is where it runs."""
+    """A program that answers `operations`, and runs in `folder`."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     folder: Path = ROOT
-    operations: frozenset[str] | None = None
+    operations: frozenset[str] = frozenset(OPERATIONS)
 
     @property
     def database(self) -> str:
         """The name of its own database."""
         return f"bench_{self.name}"
+
+
+def service(name: str = "service", folder: Path = ROOT) -> Subject:
+    """This service, as it stands in `folder`."""
+    command = [sys.executable, "-m", "service", "serve"]
+    return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
+
+
+SUBJECTS = {
+    subject.name: subject
+    for subject in (
+        service(),
+        Subject("floor", [sys.executable, *UVICORN, "bench.floor:app"], {}, operations=frozenset(("get", "list20"))),
+        Subject("sqlmodel", SEED, {"POOL_SIZE": "5", "POOL_PRE_PING": "1"}),
+        Subject("sqlmodel_tuned", SEED, {"POOL_SIZE": "20", "POOL_PRE_PING": ""}),
+    )
+}
+"""This service, and what it is compared with. The design that it replaces comes twice: with the pool of its settings
+(5 connections, up to 15 more, each pinged before use), and with 20 that are kept and not pinged."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -39,12 +61,6 @@ class Running(msgspec.Struct, frozen=True):
     subject: Subject
     pid: int
     port: int
-
-
-def service(name: str = "service", folder: Path = ROOT) -> Subject:
-    """This service, as it stands in `folder`."""
-    command = [sys.executable, "-m", "service", "serve"]
-    return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
 
 
 def migrate(subject: Subject, database_url: str) -> None:
