@@ -56,6 +56,8 @@ async def judge(stage: Stage) -> Outcome:
     strange = Counter(answer.status for answer in answers if not answer.succeeded and answer.status not in (0, 503))
     if not stage.expects_loss:
         stage.require(not strange, f"answers that nobody asked for: {dict(strange)}")
+    for service in stage.services:
+        stage.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
     unanswered = sum(not answer.status for answer in answers)
     stage.require(stage.hangs_up or not unanswered, f"{unanswered} calls without an answer")
     for service in stage.services:

@@ -90,6 +90,8 @@ class Load:
         while created < READ:
             answer = await reader.call("create_task", "POST", reader.tasks, {"title": "to be read"})
             created += answer.succeeded
+            if not answer.succeeded:
+                await self._pause()
 
     async def _write(self, number: int, caller: Caller) -> None:
         for turn in self._turns():

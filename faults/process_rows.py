@@ -44,7 +44,7 @@ async def worker_killed(stage: Stage) -> None:
     stage.notes.append(f"a new worker after {seconds:.1f} s")
     stage.require(seconds < 2, "no new worker within 2 s")
     await asyncio.sleep(1)
-    left = await server.execute("select from pg_stat_activity where client_port = any(%s)", ports)
+    left = await server.execute("select pid from pg_stat_activity where client_port = any(%s)", ports)
     stage.require(bool(ports) and not left, f"{len(left)} connections of the dead worker are left")
 
 
@@ -95,7 +95,7 @@ async def migrators(stage: Stage) -> None:
     async with await server.session() as blocker, blocker.transaction():
         await blocker.execute("lock table users")  # which 0002 refers to
         killed = await migrator(server, "tasks")
-        while not await server.execute("select from pg_locks where not granted"):
+        while not await server.execute("select pid from pg_locks where not granted"):
             await asyncio.sleep(0.02)
         killed.kill()
         await killed.wait()

@@ -97,7 +97,7 @@ class Proxy:
                 await self._flowing.wait()
                 if self.losing and self.losing in piece:
                     link.mute = True
-                if link.mute and back and self.cutting:
+                if sink.transport.is_closing() or (link.mute and back and self.cutting):
                     break
                 if not (link.deaf or (link.mute and back)):
                     sink.write(piece)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import msgspec
 import psutil
 
 from faults.client import Answer, Caller
@@ -50,7 +51,7 @@ class ServiceProcess:
         async with asyncio.timeout(PATIENCE):
             while len(self.workers()) < self.settings.workers or (await self.get("/livez")).status != 200:
                 if self._process.poll() is not None:
-                    raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
+                    raise RuntimeError(f"the service did not start: {self.log.read_text().strip().splitlines()[-1:]}")
                 await asyncio.sleep(0.02)
         self._first_workers = set(self.workers())
 
@@ -79,6 +80,12 @@ class ServiceProcess:
     def restarts(self) -> int:
         """How many of the workers that began are gone, although nobody told them to stop."""
         return 0 if self.stopping else len(self._first_workers.difference(self.workers()))
+
+    def errors(self) -> list[str]:
+        """What it logged as its own error: the kind, and the place."""
+        lines = (msgspec.json.decode(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{"))
+        logged = (line for line in lines if line["level"] == "error")
+        return sorted({f"{line['message']} {line.get('error')} {line.get('frames', [''])[-1]}" for line in logged})
 
     def memory(self) -> float:
         """Megabytes that the workers hold."""
