@@ -11,7 +11,7 @@ from service.settings import SettingsError, read_settings, settings_table
 
 
 def main() -> None:
-    """Runs one command. A setting at fault ends it with status 2 and the setting's name."""
+    """Runs one command. A setting at fault ends it with status 1 and the setting's name."""
     parser = argparse.ArgumentParser(prog="python -m service", description="The task service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("serve", help="serve, from the environment alone (production)")

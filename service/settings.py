@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET_BYTES = 32
 """The least length of an HS256 key: RFC 7518, section 3.2."""
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
@@ -85,8 +87,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _safe_to_fetch(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost"))
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:  # brackets without an address, a port that is no number
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -110,7 +116,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _reason(error: msgspec.ValidationError) -> str:
     reason = str(error)
-    return "not one of its values" if reason.startswith("Invalid enum value") else reason  # it quotes the value
+    if reason.startswith("Invalid enum value"):  # which it quotes
+        return "not one of its values"
+    return reason.replace("Expected `bool`, got `str`", "it is true or false")
 
 
 def settings_table() -> str:
