@@ -11,10 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from service.auth import Authenticator
+from service.browsers import across_origins, compressed
 from service.database import Database
 from service.endpoint import Private, Public, Service
 from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.health import Health
+from service.listing import Cursors
 from service.log import RequestLog
 from service.openapi import Documents
 from service.routing import FlatRoutes, Row, starlette_routes
@@ -39,10 +41,13 @@ def create_app(settings: Settings) -> ASGIApp:
     """The application. Nothing is opened until its lifespan begins."""
     database = Database(settings)
     health = Health(settings, database)
-    service = Service(settings, Authenticator(settings), database, RequestLog(settings.log_level))
+    service = Service(settings, Authenticator(settings), database, RequestLog(settings.log_level), Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
-    table: list[Row] = [(method, path, Private(handler, service)) for method, path, handler in PRIVATE]
+    table: list[Row] = []
+    for method, path, handler in PRIVATE:
+        endpoint = Private(handler, service)
+        table.append((method, path, compressed(endpoint) if handler is list_tasks else endpoint))
     for path, respond in zip(PUBLIC, responders, strict=True):
         table.append(("GET", path, Public(respond, service, name=path[1:])))
 
@@ -72,4 +77,5 @@ def create_app(settings: Settings) -> ASGIApp:
         routes=starlette_routes(table), lifespan=lifespan, exception_handlers={HTTPException: unrouted}
     )
     starlette.router.redirect_slashes = False  # it would answer with the caller's own Host header
-    return FlatRoutes(table, starlette)
+    app = FlatRoutes(table, starlette)
+    return across_origins(app, settings) if settings.cors_origins else app

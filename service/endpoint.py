@@ -13,6 +13,7 @@ from service.auth import Authenticator, User
 from service.database import Database
 from service.errors import FORBIDDEN, UNAUTHORIZED, Headers, Problem, invalid, problem_for
 from service.lanes import UUID
+from service.listing import Cursors
 from service.log import RequestLog, request_id
 from service.settings import Settings
 from service.wire import Fields, Response, decode, read_body, refusal, send_response
@@ -35,6 +36,7 @@ class Service(msgspec.Struct, frozen=True):
     authenticator: Authenticator
     database: Database
     log: RequestLog
+    cursors: Cursors
 
 
 class Request(msgspec.Struct, gc=False):
@@ -42,6 +44,7 @@ class Request(msgspec.Struct, gc=False):
 
     user: User
     task_id: UUID | None
+    query: bytes
     fields: Fields
     receive: Receive
     service: Service
@@ -76,7 +79,9 @@ class Private:
         number = request_id(fields.get(b"x-request-id"))
         try:
             user = await self._user(scope, fields)
-            request = Request(user, _task_id(scope["path_params"], user), fields, receive, self._service)
+            request = Request(
+                user, _task_id(scope["path_params"], user), scope["query_string"], fields, receive, self._service
+            )
             response = await self._handler(request)
         except Exception as error:  # each becomes a row of the error table
             response = refusal(problem_for(error))

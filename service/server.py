@@ -1,5 +1,6 @@
 """uvicorn, set up for this service: one process or several on one socket."""
 
+import signal
 from contextlib import suppress
 from functools import partial
 
@@ -14,16 +15,21 @@ from service.settings import Settings
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises SystemExit when the address is taken or the application cannot start."""
+    """Serves until SIGTERM or SIGINT, after which it returns.
+
+    Raises SettingsError, and SystemExit when the address is taken or the application cannot start.
+    """
     if uvicorn.__version__ != UVICORN:
         raise SystemExit(f"error: protocol.py is written for uvicorn {UVICORN}, and this is {uvicorn.__version__}")
     configure_logging(settings.log_level)
     config = configuration(settings)
     if settings.workers > 1:
+        create_app(settings)  # what is wrong with the settings is better said once than by each worker, again and again
         Multiprocess(config, sockets=[config.bind_socket()]).run()
         return
     server = uvicorn.Server(config)
-    with suppress(KeyboardInterrupt):  # uvicorn raises it once more after its graceful stop
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the stop it asks for would count as a failure
+    with suppress(KeyboardInterrupt):  # uvicorn raises what stopped it once more after its graceful stop
         server.run()
     if not server.started:
         raise SystemExit(3)

@@ -1,15 +1,19 @@
 """The task: its wire types, its statements, its handlers, in that order."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated
-from uuid import UUID
+from hashlib import blake2b
+from typing import Annotated, Any
+from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.conditions import acceptable_versions, list_tag, task_tag, unless_known
 from service.endpoint import Request
-from service.errors import NO_SUCH_TASK, Problem, invalid
+from service.errors import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem, invalid
+from service.listing import Listing, read_listing
 from service.statements import Row, Statement
 from service.users import provisioned
 from service.wire import JSON, Response, decode, encode
@@ -62,15 +66,23 @@ class CompleteTask(msgspec.Struct, frozen=True):
 
 
 LIST_TASKS = Statement("list_tasks", match=(1,))
-LIST_TASKS_AFTER = Statement("list_tasks_after")
 CREATE_TASK = Statement("create_task")
+CREATE_TASK_ONCE = Statement("create_task_once")
 GET_TASK = Statement("get_task", match=(1, 0))
 UPDATE_TASK = Statement("update_task")
+UPDATE_TASK_IF_MATCH = Statement("update_task_if_match")
 COMPLETE_TASK = Statement("complete_task")
+COMPLETE_TASK_IF_MATCH = Statement("complete_task_if_match")
 DELETE_TASK = Statement("delete_task")
+DELETE_TASK_IF_MATCH = Statement("delete_task_if_match")
 
 PAGE = 500
-"""A list of at most so many tasks is one statement and one write; a longer one is read and sent page by page."""
+"""A list of fewer tasks is one statement and one write."""
+
+FURTHER_PAGE = 100
+"""A longer list is read and sent so many at a time from there on, and others get their turn between."""
+
+IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}").fullmatch
 
 create_body = msgspec.json.Decoder(CreateTask)
 update_body = msgspec.json.Decoder(UpdateTask)
@@ -78,36 +90,64 @@ complete_body = msgspec.json.Decoder(CompleteTask)
 
 
 async def list_tasks(request: Request) -> Response:
-    """All of the user's tasks, newest first."""
-    rows = await LIST_TASKS.many(request.database, request.user.key, PAGE)
+    """All of the user's tasks, newest first, or those that the query asks for."""
+    if not request.query:
+        listing = Listing()
+        rows = await LIST_TASKS.many(request.database, request.user.key, PAGE)
+    else:
+        listing = read_listing(request.query, request.user.id, request.service.cursors)
+        rows = await _rows(request, listing, listing.limit + 1 if listing.limit else PAGE)
+    headers = JSON
+    if listing.limit and len(rows) > listing.limit:
+        rows = rows[: listing.limit]
+        headers += listing.next_page(rows[-1], request.user.id, request.service.cursors)
     body = encode([Task(*row) for row in rows])
-    if len(rows) < PAGE:
-        return Response(200, body)
-    return Response(200, body[:-1], more=_further_pages(request, Task(*rows[-1])))
+    if listing.limit or len(rows) < PAGE:
+        return unless_known(request.fields, Response(200, body, headers), list_tag(body))
+    return Response(200, body[:-1], more=_further_pages(request, listing.after(rows[-1])))
 
 
-async def _further_pages(request: Request, last: Task) -> AsyncIterator[bytes]:
-    while rows := await LIST_TASKS_AFTER.many(request.database, request.user.key, last.created_at, last.id, PAGE):
+async def _further_pages(request: Request, listing: Listing) -> AsyncIterator[bytes]:
+    while rows := await _rows(request, listing, FURTHER_PAGE):
         yield b"," + encode([Task(*row) for row in rows])[1:-1]
-        last = Task(*rows[-1])
+        listing = listing.after(rows[-1])
     yield b"]"
 
 
+async def _rows(request: Request, listing: Listing, size: int) -> list[Row]:
+    return await listing.order.statement.many(request.database, request.user.key, *listing.arguments(size))
+
+
 async def create_task(request: Request) -> Response:
-    """A new task."""
+    """A new task; with an Idempotency-Key, the same one however often it is asked for."""
     new = await request.json(create_body)
-    (row,) = await provisioned(
-        request.service,
-        request.user.key,
-        lambda: CREATE_TASK.many(request.database, request.user.key, new.title, new.description, new.completed),
-    )
-    task = Task(*row)
-    return Response(201, encode(task), (*JSON, (b"location", f"/api/{task.user_id}/tasks/{task.id}".encode())))
+    texts = (new.title, new.description, new.completed)
+    key = request.fields.get(b"idempotency-key")
+    if key is None:
+        (row,) = await provisioned(request, lambda: CREATE_TASK.many(request.database, request.user.key, *texts))
+        return _created(Task(*row), 1)
+    if not IDEMPOTENCY_KEY(key):
+        raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
+    fingerprint = blake2b(encode(texts), digest_size=8).digest()
+    own = (uuid5(request.user.key, key.decode()), *texts, int.from_bytes(fingerprint, signed=True))
+    (row,) = await provisioned(request, lambda: CREATE_TASK_ONCE.many(request.database, request.user.key, *own))
+    version, same, created = row[7:]
+    if not same:
+        raise invalid(["header", "Idempotency-Key"], "was used for another task", "reused")
+    return _created(Task(*row[:7]), version, () if created else ((b"idempotent-replayed", b"true"),))
+
+
+def _created(task: Task, version: int, headers: Headers = ()) -> Response:
+    location = (b"location", f"/api/{task.user_id}/tasks/{task.id}".encode())
+    return Response(201, encode(task), (*JSON, location, *task_tag(version), *headers))
 
 
 async def get_task(request: Request) -> Response:
     """One task."""
-    return _one(await GET_TASK.one(request.database, request.user.key, request.task_id))
+    row = await GET_TASK.one(request.database, request.user.key, request.task_id)
+    if row is None:
+        raise Problem(NO_SUCH_TASK)
+    return unless_known(request.fields, Response(200, encode(Task(*row[:7]))), task_tag(row[7]))
 
 
 async def update_task(request: Request) -> Response:
@@ -118,25 +158,36 @@ async def update_task(request: Request) -> Response:
     title = None if change.title is UNSET else change.title
     describes = change.description is not UNSET
     description = change.description if describes else None
-    row = await UPDATE_TASK.one(request.database, request.user.key, request.task_id, title, describes, description)
-    return _one(row)
+    return _changed(await _written(request, UPDATE_TASK, UPDATE_TASK_IF_MATCH, title, describes, description))
 
 
 async def complete_task(request: Request) -> Response:
     """One task completed or not, as the body says; flipped when there is no body."""
     body = await request.body()
     completed = decode(complete_body, body).completed if body else None
-    return _one(await COMPLETE_TASK.one(request.database, request.user.key, request.task_id, completed))
+    return _changed(await _written(request, COMPLETE_TASK, COMPLETE_TASK_IF_MATCH, completed))
 
 
 async def delete_task(request: Request) -> Response:
     """No answer but that the task is gone."""
-    if await DELETE_TASK.one(request.database, request.user.key, request.task_id) is None:
-        raise Problem(NO_SUCH_TASK)
+    await _written(request, DELETE_TASK, DELETE_TASK_IF_MATCH)
     return Response(204, headers=())
 
 
-def _one(row: Row | None) -> Response:
+async def _written(request: Request, plain: Statement, if_match: Statement, *arguments: Any) -> Row:
+    """The row of a write to one task, at the version that If-Match asks for if it does."""
+    versions = acceptable_versions(request.fields)
+    if versions is None:
+        row = await plain.one(request.database, request.user.key, request.task_id, *arguments)
+    else:
+        row = await if_match.one(request.database, request.user.key, request.task_id, versions, *arguments)
+        row = row and row[1:]  # without task_id, which only tells a task at another version from none
     if row is None:
         raise Problem(NO_SUCH_TASK)
-    return Response(200, encode(Task(*row)))
+    if row[0] is None:
+        raise Problem(PRECONDITION_FAILED)
+    return row
+
+
+def _changed(row: Row) -> Response:
+    return Response(200, encode(Task(*row[:7])), JSON + task_tag(row[7]))

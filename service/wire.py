@@ -38,7 +38,7 @@ async def send_response(send: Send, response: Response, headers: Headers) -> Non
     """Sends `response`, with `headers` added to its own."""
     headers = response.headers + headers
     if response.more is None:
-        if response.status != 204:
+        if response.status not in (204, 304):
             headers += ((b"content-length", b"%d" % len(response.body)),)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})

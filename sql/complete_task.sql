@@ -5,7 +5,7 @@
 --   $3 completed  bool  null flips it
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
---   created_at timestamptz, updated_at timestamptz
+--   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
 
 update tasks
@@ -21,4 +21,5 @@ returning
     description,
     completed,
     created_at,
-    updated_at
+    updated_at,
+    version

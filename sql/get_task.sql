@@ -4,7 +4,7 @@
 --   $2 id       uuid  which task
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
---   created_at timestamptz, updated_at timestamptz
+--   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
 
 select
@@ -14,6 +14,7 @@ select
     description,
     completed,
     created_at,
-    updated_at
+    updated_at,
+    version
 from tasks
 where user_id = $1 and id = $2

@@ -7,7 +7,7 @@
 --   $5 description      text  null clears it
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
---   created_at timestamptz, updated_at timestamptz
+--   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
 --
 -- updated_at always moves forward: now() is the transaction's start, so a writer
@@ -27,4 +27,5 @@ returning
     description,
     completed,
     created_at,
-    updated_at
+    updated_at,
+    version

@@ -1,0 +1,50 @@
+-- complete_task_if_match: one task of a user set to completed, or not, or flipped, if it is at one of the given versions.
+--
+--   $1 user_id    uuid    whose task; from the token
+--   $2 id         uuid    which task
+--   $3 versions   int4[]  any of these will do
+--   $4 completed  bool    null flips it
+--
+-- returns one: task_id uuid, id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz, version int4
+-- index: tasks_by_id
+--
+-- No row: there is no such task. A row of nulls but for task_id: it is at another version. The update
+-- looks at the version once more when it has waited for the row's lock, so no edit between is lost.
+
+with found as (
+    select id
+    from tasks
+    where user_id = $1 and id = $2
+),
+
+changed as (
+    update tasks
+    set
+        completed = coalesce($4, not completed),
+        updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+        version = version + 1
+    where user_id = $1 and id = $2 and version = any($3)
+    returning
+        id,
+        user_id,
+        title,
+        description,
+        completed,
+        created_at,
+        updated_at,
+        version
+)
+
+select
+    found.id as task_id,
+    changed.id,
+    changed.user_id,
+    changed.title,
+    changed.description,
+    changed.completed,
+    changed.created_at,
+    changed.updated_at,
+    changed.version
+from found
+left join changed on found.id = changed.id

@@ -1,0 +1,33 @@
+-- list_tasks_created_desc: some of a user's tasks, newest first, from a place in that order on.
+--
+--   $1 user_id     uuid         whose tasks; from the token
+--   $2 created_at  timestamptz  of the last task seen; a time after all for the first page
+--   $3 id          uuid         of the last task seen
+--   $4 completed   bool         only those; null for all
+--   $5 text        text         only those with it in title or description, in any case; null for all
+--   $6 size        int8         how many at most
+--
+-- returns many: id uuid, user_id uuid, title text, description text, completed bool,
+--   created_at timestamptz, updated_at timestamptz
+-- index: tasks_by_user_newest
+
+select
+    id,
+    user_id,
+    title,
+    description,
+    completed,
+    created_at,
+    updated_at
+from tasks
+where
+    user_id = $1
+    and (created_at, id) < ($2, $3)
+    and ($4::bool is null or completed = $4)
+    and (
+        $5::text is null
+        or strpos(lower(title), lower($5)) > 0
+        or strpos(lower(description), lower($5)) > 0
+    )
+order by created_at desc, id desc
+limit $6

@@ -1,0 +1,134 @@
+"""Conditional requests: what is unchanged is not sent again, and no edit is lost."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.serving import Caller
+
+
+def put(caller: Caller, task_id: str, if_match: str, title: str = "changed") -> httpx.Response:
+    headers = {"If-Match": if_match}
+    return caller.request("PUT", f"{caller.tasks}/{task_id}", json={"title": title}, headers=headers)
+
+
+def names_header(response: httpx.Response, name: str) -> bool:
+    return response.status_code == 422 and response.json()["errors"][0]["loc"] == ["header", name]
+
+
+def test_get_task_has_a_tag_that_every_edit_moves(ada: Caller) -> None:
+    made = ada.create(title="x")
+    task_id = made.json()["id"]
+    tags = [made.headers["etag"], ada.update(task_id, title="y").headers["etag"], ada.complete(task_id).headers["etag"]]
+
+    assert tags == ['"1"', '"2"', '"3"']
+    assert ada.get(task_id).headers["etag"] == '"3"'
+
+
+@pytest.mark.parametrize("known", ['"1"', 'W/"1"', '"7", "1"', "*"])
+def test_get_task_that_is_known_is_304_without_a_body(ada: Caller, known: str) -> None:
+    task_id = ada.create(title="x").json()["id"]
+
+    response = ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-None-Match": known})
+
+    assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", '"1"')
+    assert response.headers["cache-control"] == "private, no-cache"
+
+
+def test_get_task_that_has_changed_is_sent(ada: Caller) -> None:
+    task_id = ada.create(title="x").json()["id"]
+    ada.complete(task_id)
+
+    assert ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-None-Match": '"1"'}).status_code == 200
+
+
+def test_get_task_that_is_missing_is_404_whatever_is_known(ada: Caller) -> None:
+    assert ada.request("GET", f"{ada.tasks}/{uuid4()}", headers={"If-None-Match": "*"}).status_code == 404
+
+
+def test_list_tasks_that_is_known_is_304_until_anything_changes(ada: Caller) -> None:
+    kept, gone = (ada.create(title=title).json()["id"] for title in ("kept", "gone"))
+    changes = [
+        lambda: ada.update(kept, title="other"),
+        lambda: ada.complete(kept),
+        lambda: ada.delete(gone),
+        lambda: ada.create(title="new"),
+    ]
+
+    for change in changes:
+        tag = ada.list().headers["etag"]
+        assert ada.request("GET", ada.tasks, headers={"If-None-Match": tag}).status_code == 304
+        change()
+        assert ada.request("GET", ada.tasks, headers={"If-None-Match": tag}).status_code == 200
+
+
+@pytest.mark.parametrize("if_match", ['"1"', '"7", "1"', "*"])
+def test_update_task_at_the_version_asked_for_is_made(ada: Caller, if_match: str) -> None:
+    task_id = ada.create(title="x").json()["id"]
+
+    response = put(ada, task_id, if_match)
+
+    assert (response.status_code, response.json()["title"], response.headers["etag"]) == (200, "changed", '"2"')
+
+
+@pytest.mark.parametrize("if_match", ['"2"', 'W/"1"', '"1x"', '"99999999999"', '""'])
+def test_update_task_at_another_version_is_412_and_changes_nothing(ada: Caller, if_match: str) -> None:
+    task = ada.create(title="x").json()
+
+    response = put(ada, task["id"], if_match)
+
+    assert response.status_code == 412
+    assert response.headers["content-type"] == "application/problem+json"
+    assert ada.get(task["id"]).json() == task
+
+
+def test_complete_task_and_delete_task_heed_if_match(ada: Caller) -> None:
+    task_id = ada.create(title="x").json()["id"]
+    path = f"{ada.tasks}/{task_id}"
+
+    assert ada.request("PATCH", f"{path}/complete", headers={"If-Match": '"2"'}).status_code == 412
+    assert ada.request("DELETE", path, headers={"If-Match": '"2"'}).status_code == 412
+    assert ada.request("PATCH", f"{path}/complete", headers={"If-Match": '"1"'}).json()["completed"] is True
+    assert ada.request("DELETE", path, headers={"If-Match": '"1"'}).status_code == 412
+    assert ada.request("DELETE", path, headers={"If-Match": '"2"'}).status_code == 204
+
+
+def test_if_match_on_a_missing_or_foreign_task_is_404(ada: Caller, bob: Caller) -> None:
+    foreign = bob.create(title="x").json()["id"]
+
+    for task_id in (str(uuid4()), foreign):
+        assert put(ada, task_id, '"1"').status_code == 404
+        for method, path in (("PATCH", "/complete"), ("DELETE", "")):
+            url = f"{ada.tasks}/{task_id}{path}"
+            assert ada.request(method, url, headers={"If-Match": '"1"'}).status_code == 404
+
+
+@pytest.mark.parametrize("value", ["1", "", '"1', '"a"b"', '"1" "2"', "W/1", '"1",', "*,*"])
+def test_a_tag_that_is_none_is_422_and_names_the_header(ada: Caller, value: str) -> None:
+    task_id = ada.create(title="x").json()["id"]
+
+    assert names_header(put(ada, task_id, value), "If-Match")
+    assert names_header(ada.request("GET", ada.tasks, headers={"If-None-Match": value}), "If-None-Match")
+    assert ada.get(task_id).headers["etag"] == '"1"'
+
+
+def test_update_task_by_50_writers_with_if_match_counts_every_edit(ada: Caller) -> None:
+    task_id = ada.create(title="0").json()["id"]
+
+    def add_one(_: int) -> int:
+        tries = 0
+        while True:
+            tries += 1
+            read = ada.get(task_id)
+            answer = put(ada, task_id, read.headers["etag"], str(int(read.json()["title"]) + 1))
+            if answer.status_code == 200:
+                return tries
+            assert answer.status_code == 412
+
+    with ThreadPoolExecutor(50) as threads:
+        tries = sum(threads.map(add_one, range(50)))
+
+    assert ada.get(task_id).json()["title"] == "50"
+    assert tries > 50
