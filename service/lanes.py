@@ -30,13 +30,6 @@ READ_ONLY = asyncpg.ReadOnlySQLTransactionError
 """A write on a server that is no primary (any more)."""
 
 
-LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises for a connection that is gone, TimeoutError among the first.
-
-InternalClientError comes between the server's farewell to an idle connection and the end of its stream.
-"""
-
-
 class Lost(ConnectionError):
     """The connection went away, or gave no answer in time, while a statement was on it."""
 
@@ -94,11 +87,11 @@ class Lane:
                 await self.prepare([statement])
                 rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
         except asyncpg.PostgresError as error:
-            if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
-                raise Lost from error  # FATAL, as in a server's shutdown: this connection has ended
+            if isinstance(error, asyncpg.PostgresConnectionError):
+                raise Lost from error
             self.doubtful = False
             raise
-        except LOST as error:
+        except (OSError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
             raise Lost from error
         self.doubtful = False
         return rows
@@ -111,7 +104,7 @@ class Lane:
         self.doubtful = True
         try:
             rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
-        except (*LOST, asyncpg.PostgresConnectionError) as error:
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
             raise Lost from error
         self.doubtful = False
         return rows
@@ -144,6 +137,8 @@ async def open_lane(
     lane = Lane(connection, settings.statement_timeout)
     try:
         await lane.prepare(statements, named=named)
+        # asyncpg prepares without a Sync: a transaction would stay open, with its locks and its now(), until first use
+        await connection.execute("select 1", timeout=lane.timeout)
     except BaseException:
         connection.terminate()
         raise

@@ -2,7 +2,8 @@
 
 import asyncio
 import queue
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -52,16 +53,30 @@ class Caller:
 
 
 class Api:
-    """The application, being served at `address`; `anonymous` calls it without a token."""
+    """The application, being served at `address` by `loop`; `anonymous` calls it without a token."""
 
-    def __init__(self, settings: Settings, port: int) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, port: int) -> None:
         self.settings = settings
+        self.loop = loop
         self.address = ("127.0.0.1", port)
         self.anonymous = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
     def caller(self, user_id: UUID | None = None) -> Caller:
         """A user never seen before, unless `user_id` says who."""
         return Caller(self.anonymous, self.settings, user_id or uuid4())
+
+    def pool(self) -> dict[str, int]:
+        """What /readyz says of the connections; nothing while it refuses."""
+        pool: dict[str, int] = self.anonymous.get("/readyz").json().get("pool", {})
+        return pool
+
+
+def until(true: Callable[[], object], seconds: float = 10) -> None:
+    """Waits for what comes true in its own time."""
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -86,7 +101,7 @@ def serving(**settings: Any) -> Iterator[Api]:
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(uvloop.run, serve())
         loop, stop, port = loops.get(timeout=10)
-        api = Api(chosen, port)
+        api = Api(chosen, loop, port)
         try:
             with api.anonymous:
                 yield api
