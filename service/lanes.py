@@ -30,6 +30,13 @@ READ_ONLY = asyncpg.ReadOnlySQLTransactionError
 """A write on a server that is no primary (any more)."""
 
 
+LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises for a connection that is gone, TimeoutError among the first.
+
+InternalClientError comes between the server's farewell to an idle connection and the end of its stream.
+"""
+
+
 class Lost(ConnectionError):
     """The connection went away, or gave no answer in time, while a statement was on it."""
 
@@ -87,11 +94,11 @@ class Lane:
                 await self.prepare([statement])
                 rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
         except asyncpg.PostgresError as error:
-            if isinstance(error, asyncpg.PostgresConnectionError):
-                raise Lost from error
+            if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
+                raise Lost from error  # FATAL, as in a server's shutdown: this connection has ended
             self.doubtful = False
             raise
-        except (OSError, asyncpg.InterfaceError) as error:  # TimeoutError is an OSError
+        except LOST as error:
             raise Lost from error
         self.doubtful = False
         return rows
@@ -104,7 +111,7 @@ class Lane:
         self.doubtful = True
         try:
             rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        except (*LOST, asyncpg.PostgresConnectionError) as error:
             raise Lost from error
         self.doubtful = False
         return rows
