@@ -36,14 +36,13 @@ def refusal(problem: Problem) -> Response:
 
 async def send_response(send: Send, response: Response, headers: Headers) -> None:
     """Sends `response`, with `headers` added to its own."""
-    headers = response.headers + headers
+    fields = [*response.headers, *headers]  # a list, which middleware may add to
+    if response.more is None and response.status not in (204, 304):
+        fields.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
     if response.more is None:
-        if response.status not in (204, 304):
-            headers += ((b"content-length", b"%d" % len(response.body)),)
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
         return
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     async for piece in response.more:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
