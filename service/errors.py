@@ -126,13 +126,11 @@ def problem_for(error: Exception) -> Problem:
     """The table's row for any exception; UNEXPECTED when it has none."""
     if isinstance(error, Problem):
         return error
-    constraint = getattr(error, "constraint_name", None)
-    if constraint in CONSTRAINTS:
-        return Problem(CONSTRAINTS[constraint])
     sqlstate = getattr(error, "sqlstate", None) or ""
-    for length in (5, 2):
-        if kind := SQLSTATES.get(sqlstate[:length]):
-            return Problem(kind)
-    if isinstance(error, OSError):  # TimeoutError is one
-        return Problem(UNAVAILABLE)
-    return Problem(UNEXPECTED)
+    kind = (
+        CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
+        or SQLSTATES.get(sqlstate)
+        or SQLSTATES.get(sqlstate[:2])
+        or (UNAVAILABLE if isinstance(error, OSError) else UNEXPECTED)  # TimeoutError is an OSError
+    )
+    return invalid(["body"], "has a value that cannot be stored", "storage") if kind is INVALID else Problem(kind)

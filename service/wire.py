@@ -55,13 +55,13 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
         raise Problem(UNSUPPORTED_ENCODING)
     if int(fields.get(b"content-length", b"0")) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    body, more = b"", True
+    while more:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > limit:
             raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
+        more = message.get("more_body", False)
     if message["type"] == "http.disconnect":
         raise invalid(["body"], "was cut short", "incomplete")
     return body
