@@ -26,7 +26,7 @@ UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 CANONICAL = re.compile(UUID_PATTERN).fullmatch
 """RFC 9562, section 4. Laxer parsers also take braces, urn:uuid: and any place for the hyphens."""
 
-PRIVATE: Headers = ((b"cache-control", b"private, no-cache"),)
+PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), (b"vary", b"authorization"))
 
 
 class Service(msgspec.Struct, frozen=True):

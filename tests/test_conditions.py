@@ -35,6 +35,7 @@ def test_get_task_that_is_known_is_304_without_a_body(ada: Caller, known: str) -
 
     assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", '"1"')
     assert response.headers["cache-control"] == "private, no-cache"
+    assert response.headers["vary"] == "authorization"
 
 
 def test_get_task_that_has_changed_is_sent(ada: Caller) -> None:
