@@ -37,7 +37,7 @@ class Database(Pool):
         except Lost as error:
             if not worth_another_try(error, started):
                 raise
-            return await self.read_once(statement, arguments)
+            return await self.read_once(statement, arguments, deadline)
 
     async def read_once(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:
         """As read, without a second try."""

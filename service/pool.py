@@ -77,7 +77,7 @@ class Pool:
         """
         if self.failure and not self.lanes:
             raise Problem(UNAVAILABLE)  # at once: nobody gains by waiting for a database that is away
-        if len(self.waiting) >= self._settings.max_waiting:
+        if len(self.waiting) >= self._settings.max_waiting and deadline is None:  # with one, it is no newcomer
             self.shed += 1
             raise Problem(OVERLOADED)
         if len(self.lanes) + self._opening < self._settings.pool_max_size and not self.failure:

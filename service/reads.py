@@ -73,8 +73,8 @@ class Reads:
         batch = self._open.get(statement)
         if batch is None:
             batch = self._open[statement] = Batch(statement)
-            if not self._queue:
-                self._loop.call_soon(self._send)  # after every request of this turn of the loop has been read
+            # after every request of this turn of the loop has been read; with no flight free, this bounds its wait
+            self._loop.call_soon(self._send)
             self._queue.append(batch)
         waiter = self._loop.create_future()
         batch.waiters[arguments].append(waiter)
@@ -127,7 +127,7 @@ class Reads:
                 return
             # whichever of them is to blame: each on its own finds out
             read = self._database.read_once
-            await asyncio.gather(*(self._fly_alone(batch, call, read(statement, call)) for call in calls))
+            await asyncio.gather(*(self._fly_alone(batch, call, read(statement, call, deadline)) for call in calls))
         else:
             found: defaultdict[Any, list[Row]] = defaultdict(list)
             for row in rows:
