@@ -58,9 +58,9 @@ async def slow_senders(stage: Stage) -> None:
         seconds = max(seconds for _, seconds in ends)
         stage.notes.append(f"slow {name} closed after {seconds:.1f} s")
         stage.require(seconds < limit + 1.5, f"slow {name} not closed within {limit} s")
-        stage.require(
-            all(answer.startswith(b"HTTP/1.1 408") for answer, _ in ends), f"slow {name} not answered with 408"
-        )
+        answered = sum(answer.startswith(b"HTTP/1.1 408") for answer, _ in ends)
+        # a byte that crosses the answer on its way resets the connection, and the answer is lost
+        stage.require(answered > 0.9 * len(ends), f"of {len(ends)} slow {name} {answered} answered with 408")
     compare(stage, load.p99(began - QUIET, began), load.p99(began, monotonic()))
     await load.healed()
 

@@ -9,7 +9,7 @@ from faults.stage import Stage
 
 async def black_hole(stage: Stage) -> None:
     """nothing gets through to the server for 5 s, nor back"""
-    _, proxy, load = await stage.behind_proxy()
+    _, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
     proxy.hold()
     await asyncio.sleep(5)
     proxy.release()
@@ -18,7 +18,7 @@ async def black_hole(stage: Stage) -> None:
 
 async def half_open(stage: Stage) -> None:
     """the server forgets every connection and restarts; the service hears nothing of it"""
-    server, proxy, load = await stage.behind_proxy()
+    server, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
     proxy.hold()
     proxy.forget()
     await server.stop()

@@ -37,14 +37,14 @@ async def pool_exhaustion(stage: Stage) -> None:
 
 
 async def insist(caller: Caller, until: float) -> None:
-    """Calls, and calls again a second after each refusal, as Retry-After asks."""
+    """Calls, and again a second after each answer, as Retry-After asks of those who are refused."""
     await asyncio.sleep(random.uniform(0, 1))
     while monotonic() < until:
         if random.random() < 0.5:
             await caller.call("list_tasks", "GET", caller.tasks)
         else:
             await caller.call("create_task", "POST", caller.tasks, {"title": "one of many"})
-        await asyncio.sleep(1)
+        await asyncio.sleep(random.uniform(0.8, 1.2))
 
 
 async def connection_limit(stage: Stage) -> None:

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -16,9 +18,6 @@ from service.migrations import migrate
 
 ACCEPT_SECONDS = 20
 """A server that has not started, or stopped, after so long never will."""
-
-PASSWORD = "the right one"
-"""Of the role `guarded`, the only one that is asked for any."""
 
 BACKENDS: LiteralString = "select pid from pg_stat_activity where application_name = 'task-service'"
 
@@ -39,7 +38,7 @@ def prepare(folder: Path) -> None:
             admin.execute("alter database tasks owner to task_app")
         migrate(tasks.replace("postgres@", "task_app@", 1))
         with psycopg.connect(tasks, autocommit=True) as admin:
-            admin.execute(f"create role guarded login in role task_app password '{PASSWORD}'")
+            admin.execute("create role guarded login in role task_app password 'the right one'")
     access = folder / "pg_hba.conf"
     access.write_text("host all guarded 127.0.0.1/32 scram-sha-256\n" + access.read_text())
 
@@ -122,25 +121,24 @@ class Server:
     def kill(self) -> None:
         """Ends every process at once, as if the machine had lost its power."""
         if self._process:
-            for process in self._processes():
-                process.kill()
+            self._each(psutil.Process.kill)
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
         """Stops every process where it stands."""
-        for process in self._processes():
-            process.suspend()
+        self._each(psutil.Process.suspend)
 
     def thaw(self) -> None:
         """Lets a frozen server go on."""
-        for process in self._processes():
-            process.resume()
+        self._each(psutil.Process.resume)
 
-    def _processes(self) -> list[psutil.Process]:
-        """The one that starts the others comes first."""
-        first = [psutil.Process(self._process.pid)] if self._process else []
-        return first + [process for parent in first for process in parent.children()]
+    def _each(self, act: Callable[[psutil.Process], None]) -> None:
+        """Does it to every process, first to the one that starts the others."""
+        for first in [psutil.Process(self._process.pid)] if self._process else []:
+            for process in (first, *first.children()):
+                with suppress(psutil.NoSuchProcess):  # they come and go
+                    act(process)
 
     async def close(self) -> None:
         """Ends the server, frozen or not; a killed one once more, to give back its shared memory."""

@@ -97,10 +97,11 @@ class Proxy:
                 await self._flowing.wait()
                 if self.losing and self.losing in piece:
                     link.mute = True
-                if sink.transport.is_closing() or (link.mute and back and self.cutting):
+                if link.deaf or (link.mute and back and not self.cutting):
+                    continue
+                if sink.transport.is_closing() or (link.mute and back):
                     break
-                if not (link.deaf or (link.mute and back)):
-                    sink.write(piece)
-                    await sink.drain()
+                sink.write(piece)
+                await sink.drain()
         if not (link.deaf and back):
             link.cut()
