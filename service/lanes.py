@@ -91,8 +91,7 @@ class Lane:
             try:
                 rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
             except STALE:
-                await self.prepare([statement])
-                rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
+                rows = await self._run_anew(statement, arguments)
         except asyncpg.PostgresError as error:
             if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
                 raise Lost from error  # FATAL, as in a server's shutdown: this connection has ended
@@ -102,6 +101,15 @@ class Lane:
             raise Lost from error
         self.doubtful = False
         return rows
+
+    async def _run_anew(self, statement: Statement, arguments: Arguments, tries: int = 3) -> list[asyncpg.Record]:
+        await self.prepare([statement])
+        try:
+            return await self.fetch[statement.name](*arguments, timeout=self.timeout)
+        except STALE:  # again: a migration has more than one change
+            if tries == 1:
+                raise
+            return await self._run_anew(statement, arguments, tries - 1)
 
     async def run_many(self, statement: Statement, calls: list[Arguments]) -> list[asyncpg.Record]:
         """The rows of all `calls` in one round trip, in their order. Any failure of one is a failure of all.

@@ -265,8 +265,8 @@ async def test_a_burst_opens_no_more_than_the_pool_may_hold(database: str, rows:
         await asyncio.sleep(0)
         assert len(database_pool.waiting) == 49
         assert await burst == [[]] * 50
-        until(lambda: rows(f"select count(*) {OURS}") == [(3,)])
-        assert len(database_pool.lanes) == len(database_pool.idle) == 3
+        await asyncio.to_thread(until, lambda: len(database_pool.idle) == 3)
+        assert len(database_pool.lanes) == len(rows(f"select pid {OURS}")) == 3
 
 
 def test_connections_above_the_minimum_are_closed_when_idle(
@@ -351,17 +351,19 @@ async def test_a_connection_that_waits_for_its_first_use_is_in_no_ones_way(datab
 def test_the_schema_may_change_under_traffic(api: Api, rows: Rows, threads: ThreadPoolExecutor) -> None:
     def traffic(ada: Caller) -> set[int]:
         statuses = set()
-        for _ in range(25):
-            task_id = ada.create(title="x").json()["id"]
+        for _ in range(15):
+            made = ada.create(title="x")
+            assert made.status_code == 201, made.text
+            task_id = made.json()["id"]
             calls = (ada.get, ada.complete, lambda task_id: ada.update(task_id, title="y"), ada.delete)
             statuses |= {ada.list().status_code, *(call(task_id).status_code for call in calls)}
         return statuses
 
-    running = [threads.submit(traffic, api.caller()) for _ in range(4)]
+    running = [threads.submit(traffic, api.caller()) for _ in range(3)]
     rows("alter table tasks add column note text")
     rows("alter table tasks alter column title type varchar(500)")
     rows("alter table tasks alter column description type varchar")
-    assert [run.result() for run in running] == [{200, 204}] * 4
+    assert [run.result() for run in running] == [{200, 204}] * 3
 
 
 def test_a_server_that_turns_read_only_serves_reads_and_heals(
