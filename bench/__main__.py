@@ -3,52 +3,98 @@
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
+from bench import pgbench
 from bench.against import comparison, two_states
 from bench.database import running_server
-from bench.report import line
+from bench.page import page, write
+from bench.report import line, soaked
 from bench.rounds import Plan, turns
-from bench.subjects import SUBJECTS, migrate
+from bench.soak import Sample, soak
+from bench.subjects import SEED_PYTHON, SUBJECTS, migrate
 from bench.traffic import OPERATIONS
+from bench.turn import Turn
 from service.embedded_postgres import PostgresError
 
 
 def main() -> None:
-    """Measures what is asked for; prints each turn as it comes, and the tables at the end."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="What a request costs.")
-    parser.add_argument("--ops", default=",".join(OPERATIONS), help="operations (%(default)s)")
-    parser.add_argument("--connections", default="1,50,500", help="numbers of connections (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each, whose median counts (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=3, help="of each turn (%(default)s)")
-    parser.add_argument("--warmup", type=float, default=1, help="seconds of load before it (%(default)s)")
-    parser.add_argument("--against", metavar="REV", help="compare the files here with commit REV, or two: REV..REV")
+    """Measures what the command line asks for. Ends with status 1 when an answer was not the expected one."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a request costs.")
+    parser.add_argument("--ops", type=_some_of(OPERATIONS), default=list(OPERATIONS), help=",".join(OPERATIONS))
+    parser.add_argument("--subjects", type=_some_of(SUBJECTS), default=list(SUBJECTS), help=",".join(SUBJECTS))
+    parser.add_argument("--connections", type=_numbers, default=[1, 50, 500], help="of the load: 1,50,500")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each, whose median counts: %(default)s")
+    parser.add_argument("--seconds", type=float, default=3, help="of each turn: %(default)s")
+    parser.add_argument("--write", action="store_true", help="soak too, and write docs/benchmarks.md and its chart")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--against", metavar="REV", help="the service at commit REV and as it is here, or at two: REV..REV"
+    )
+    mode.add_argument("--soak", action="store_true", help="only its memory over half a million requests")
     arguments = parser.parse_args()
-    operations = arguments.ops.split(",")
-    if unknown := set(operations) - OPERATIONS.keys():
-        parser.error(f"no such operation: {', '.join(unknown)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is running is ended in any case
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
     try:
-        with ExitStack() as stack:
-            subjects = (
-                stack.enter_context(two_states(arguments.against)) if arguments.against else list(SUBJECTS.values())
-            )
-            connections = [int(number) for number in arguments.connections.split(",")]
-            plan = Plan(subjects, operations, connections, arguments.rounds, arguments.seconds, arguments.warmup)
-            server = stack.enter_context(running_server())
-            for subject in subjects:
-                server.create(subject.database)
-                migrate(subject, server.url(subject.database))
-            done = []
-            for turn in turns(plan, server):
-                print(line(turn), flush=True)
-                done.append(turn)
-        if arguments.against:
-            print(comparison(done))
+        unexpected = bench(arguments)
     except PostgresError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    if unexpected:
+        sys.exit(f"error: {unexpected} answers were not the expected ones")
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measures, and prints each turn as it comes and the tables at the end. Gives the number of unexpected answers."""
+    with ExitStack() as stack:
+        if arguments.against:
+            subjects = stack.enter_context(two_states(arguments.against))
+        else:
+            subjects = [SUBJECTS[name] for name in (["service"] if arguments.soak else arguments.subjects)]
+        if any(str(SEED_PYTHON) in subject.command for subject in subjects) and not SEED_PYTHON.exists():
+            sys.exit("error: .venv-bench is missing; `make bench` makes it")
+        server = stack.enter_context(running_server())
+        for subject in subjects:
+            server.create(subject.database)
+            migrate(subject, server.url(subject.database))
+        alone = pgbench.PROGRAM is not None and not arguments.against
+        plan = Plan(subjects, arguments.ops, arguments.connections, arguments.rounds, arguments.seconds, alone)
+        done: list[Turn] = []
+        samples: list[Sample] = []
+        if not arguments.soak:
+            for turn in turns(plan, server):
+                print(line(turn), flush=True)
+                done.append(turn)
+        if arguments.soak or arguments.write:
+            for sample in soak(server):
+                print(f"{sample.answered:,} requests: {sample.memory:.1f} MiB", flush=True)
+                samples.append(sample)
+        version = server.version()
+    if arguments.soak:
+        print(soaked(samples))
+    elif arguments.against:
+        print(comparison(done))
+    else:
+        text = page(done, samples, plan, version)
+        print(text)
+        if arguments.write:
+            write(done, text, plan)
+    return sum(turn.unexpected for turn in done) + (samples[-1].unexpected if samples else 0)
+
+
+def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}")
+        return chosen
+
+    return names
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 if __name__ == "__main__":

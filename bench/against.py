@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench.report import cells, table
-from bench.rounds import Turn
+from bench.report import QUIET, grouped, table
 from bench.subjects import Subject, service
+from bench.turn import Turn
 from service.settings import ROOT
 
 FIGURES = {"service CPU": "service", "PostgreSQL CPU": "postgres", "requests/s": "rate", "p50": "p50", "p99": "p99"}
@@ -48,13 +48,15 @@ def _copy(revision: str, folder: Path) -> Path:
 def comparison(turns: list[Turn]) -> str:
     """A table of after / before. Each figure is the median over the rounds, and the range of the rounds in brackets."""
     rows = []
-    for (operation, connections), group in cells(turns).items():
-        before = [turn for turn in group if turn.subject == "before"]
-        after = [turn for turn in group if turn.subject == "after"]
+    for (operation, connections), group in grouped(turns, "operation", "connections").items():
+        sides = grouped(group, "subject")
+        pairs = list(zip(sides["before"], sides["after"], strict=True))
+        quiet = [pair for pair in pairs if max(turn.elsewhere for turn in pair) <= QUIET]
+        counted = quiet or pairs
         row = [operation, str(connections)]
         for figure in map(attrgetter, FIGURES.values()):
-            ratios = [figure(late) / (figure(early) or math.nan) for early, late in zip(before, after, strict=True)]
+            ratios = [figure(after) / (figure(before) or math.nan) for before, after in counted]
             row.append(f"{median(ratios):.3f} [{min(ratios):.2f}-{max(ratios):.2f}]")
-        service = [f"{median(turn.service for turn in turns):.1f}" for turns in (before, after)]
-        rows.append([*row, " -> ".join(service), str(sum(turn.unexpected for turn in group))])
-    return table(["operation", "connections", *FIGURES, "service CPU, µs", "unexpected"], rows)
+        costs = " -> ".join(f"{median(turn.service for turn in side):.1f}" for side in zip(*counted, strict=True))
+        rows.append([*row, costs, f"{len(quiet)} of {len(pairs)}", str(sum(t.unexpected for t in group))])
+    return table(["operation", "connections", *FIGURES, "service CPU, µs", "quiet rounds", "unexpected"], rows)

@@ -45,6 +45,11 @@ class Server(msgspec.Struct, frozen=True):
     def url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
+    def version(self) -> str:
+        """PostgreSQL's."""
+        with psycopg.connect(self.url("postgres")) as connection:
+            return connection.info.parameter_status("server_version") or ""
+
     def create(self, database: str) -> None:
         """Makes the database, empty, in place of an earlier run's."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

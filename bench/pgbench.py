@@ -1,0 +1,71 @@
+"""PostgreSQL by itself: pgbench runs the service's own statements. On Debian it is in the package postgresql-NN."""
+
+import math
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.database import Server
+from bench.load import summary
+from bench.processes import read
+from bench.traffic import OPERATIONS, USERS
+from bench.turn import WARM_UP_SECONDS, Turn, evaluated
+from service.settings import ROOT
+
+PROGRAM = shutil.which("pgbench")
+
+CLIENTS = 20
+"""As many as the service has connections at most."""
+
+STATEMENTS = {
+    "get": "get_task",
+    "list20": "list_tasks",
+    "create": "create_task",
+    "update": "update_task",
+    "toggle": "complete_task",
+}
+"""The statements that may be run over and over, by operation."""
+
+PARAMETERS = {
+    "user_id": "('00000000-0000-4000-8000-' || lpad(:user::text, 12, '0'))::uuid",
+    "id": "('00000000-0000-4001-8000-' || lpad(:task::text, 6, '0') || lpad(:user::text, 6, '0'))::uuid",
+    "size": "500",
+    "title": "'Buy oat milk and a lamp'",
+    "set_description": "true",
+    "description": "'Two cartons.'",
+    "completed": "true",
+}
+"""What the statements' parameters are bound to. Ids are computed, since pgbench's variables are numbers."""
+
+
+def turn(server: Server, database: str, operation: str, connections: int, seconds: float) -> Turn:
+    """The operation's statement alone, by as many clients as there are connections, up to CLIENTS."""
+    server.seed(database, OPERATIONS[operation].tasks_each)
+    with TemporaryDirectory() as folder:
+        script = Path(folder, "script.sql")
+        script.write_text(_script(STATEMENTS[operation]))
+        clients, length = min(connections, CLIENTS), math.ceil(WARM_UP_SECONDS + seconds + 1)
+        options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--time={length}"]
+        files = [f"--file={script}", "--log", f"--log-prefix={folder}/log"]
+        command = [PROGRAM or "pgbench", *options, *files, server.url(database)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(WARM_UP_SECONDS)
+        start, before = time.time(), read(process.pid, server.pid)
+        time.sleep(seconds)
+        end, after = time.time(), read(process.pid, server.pid)
+        if process.wait():
+            raise SystemExit(f"error: pgbench fails at {operation}")
+        lines = (line.split() for log in Path(folder).glob("log.*") for line in log.read_text().splitlines())
+        latencies = [int(line[2]) / 1e6 for line in lines if start <= int(line[4]) + int(line[5]) / 1e6 < end]
+    return evaluated("pgbench", operation, connections, summary(latencies, 0, end - start, 0), before, after)
+
+
+def _script(name: str) -> str:
+    """The statement with its parameters, which its header names, bound for random users and tasks."""
+    text = (ROOT / "sql" / f"{name}.sql").read_text()
+    names = dict(re.findall(r"^--   \$(\d+) +(\w+)", text, re.MULTILINE))
+    bound = re.sub(r"\$(\d+)", lambda match: PARAMETERS[names[match[1]]], text)
+    return f"\\set user random(1, {USERS})\n\\set task random(1, 20)\n{bound};\n"
