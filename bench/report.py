@@ -32,7 +32,7 @@ def grouped(turns: list[Turn], *fields: str) -> dict[Any, list[Turn]]:
 
 
 def medians(turns: list[Turn]) -> list[Turn]:
-    """One turn for each subject and load: the medians of its quiet ones, with the most memory and all that went wrong."""
+    """One turn for each subject and load: the medians of its quiet ones, all unexpected answers, the most memory."""
     made = []
     for group in grouped(turns, "operation", "connections", "subject").values():
         quiet = [turn for turn in group if turn.elsewhere <= QUIET] or group
