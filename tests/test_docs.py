@@ -1,0 +1,56 @@
+"""The pages for readers: every link leads somewhere, and every test, target and module that they name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import ROOT
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("examples/*/*.md")]
+
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^```.*?^```|^    [^\n]*|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to the page may have behind its #: the headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code_of(page: Path) -> str:
+    return "\n".join(CODE.findall(page.read_text()))
+
+
+@every_page
+def test_docs_link_to_what_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", CODE.sub("", page.read_text()))
+    for link in (link for link in links if "://" not in link):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_page
+def test_docs_name_tests_that_are_there(page: Path) -> None:
+    files = list(ROOT.glob("tests/**/test_*.py"))
+    tests = {name for file in files for name in re.findall(r"def (test_\w+)\(", file.read_text())}
+
+    assert set(re.findall(r"\btest_\w+\b(?!\.)", code_of(page))) <= tests
+
+
+@every_page
+def test_docs_name_make_targets_that_are_there(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert set(re.findall(r"\bmake ([a-z]+)", code_of(page))) <= targets
+
+
+def test_readme_names_every_module() -> None:
+    named = set(re.findall(r"\b(\w+\.py)\b", (ROOT / "README.md").read_text()))
+
+    assert {path.name for path in ROOT.glob("service/*.py")} - {"__init__.py"} <= named
