@@ -8,7 +8,8 @@ from service.wire import Fields, Response
 
 ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAG = re.compile(ONE_TAG)
-TAGS = re.compile(rb"\s*(?:\*|" + ONE_TAG + rb"(?:\s*,\s*" + ONE_TAG + rb")*)\s*").fullmatch
+ANY_OR_TAGS = rb"\s*(?:\*|" + ONE_TAG + rb"(?:\s*,\s*" + ONE_TAG + rb")*)\s*"
+TAGS = re.compile(ANY_OR_TAGS).fullmatch
 VERSION = re.compile(rb'"([1-9][0-9]{0,8})"').fullmatch
 
 

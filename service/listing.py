@@ -21,6 +21,9 @@ MICROSECOND = timedelta(microseconds=1)
 AFTER_ALL = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=2**128 - 1))
 BEFORE_ALL = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 
+CURSOR = "[A-Za-z0-9_-]{52}"
+TEXT = r"[^\u0000]{1,200}"
+
 
 class Order(msgspec.Struct, frozen=True):
     """An order of the list: its statement, the column's place in a row, and where its first page begins."""
@@ -38,21 +41,33 @@ ORDERS = {
 }
 """By the value of `sort`."""
 
-PARAMETERS: dict[str, Callable[[str], object]] = {
-    "limit": re.compile("[1-9][0-9]?|[1-4][0-9]{2}|500").fullmatch,
-    "cursor": re.compile("[A-Za-z0-9_-]{52}").fullmatch,
-    "completed": re.compile("true|false").fullmatch,
-    "sort": ORDERS.__contains__,
-    "q": re.compile(r"[^\x00]{1,200}", re.DOTALL).fullmatch,
-}
-"""Which values each parameter takes."""
 
-MEANING = {
-    "limit": "a whole number from 1 to 500",
-    "cursor": "a cursor of this service",
-    "completed": "true or false",
-    "sort": f"one of {', '.join(ORDERS)}",
-    "q": "1 to 200 characters without U+0000",
+class Parameter(msgspec.Struct, frozen=True):
+    """What a parameter may be: as text, in words, and as JSON Schema."""
+
+    takes: Callable[[str], object]
+    meaning: str
+    schema: dict[str, Any]
+
+
+PARAMETERS = {
+    "limit": Parameter(
+        re.compile("[1-9][0-9]?|[1-4][0-9]{2}|500").fullmatch,
+        "a whole number from 1 to 500",
+        {"type": "integer", "minimum": 1, "maximum": 500},
+    ),
+    "cursor": Parameter(
+        re.compile(CURSOR).fullmatch,
+        "a cursor of this service",
+        {"type": "string", "pattern": f"^{CURSOR}$"},
+    ),
+    "completed": Parameter(re.compile("true|false").fullmatch, "true or false", {"type": "boolean"}),
+    "sort": Parameter(ORDERS.__contains__, f"one of {', '.join(ORDERS)}", {"type": "string", "enum": list(ORDERS)}),
+    "q": Parameter(
+        re.compile(TEXT).fullmatch,
+        "1 to 200 characters without U+0000",
+        {"type": "string", "pattern": f"^{TEXT}$"},
+    ),
 }
 
 
@@ -121,8 +136,8 @@ def read_listing(query: bytes, user_id: str, cursors: Cursors) -> Listing:
         if name in PARAMETERS:
             if name in given:
                 raise invalid(["query", name], "is given more than once", "repeated")
-            if not PARAMETERS[name](value):
-                raise invalid(["query", name], f"is not {MEANING[name]}", "value")
+            if not PARAMETERS[name].takes(value):
+                raise invalid(["query", name], f"is not {PARAMETERS[name].meaning}", "value")
             given[name] = value
     kept = [(name, given[name]) for name in ("sort", "completed", "q") if name in given]
     question = urlencode(kept) + "&" if kept else ""

@@ -9,15 +9,15 @@ import msgspec
 
 from service import errors
 from service.docs import page
-from service.endpoint import UUID_PATTERN, Handler
+from service.endpoint import Handler
 from service.errors import Kind, Problem, ProblemDocument
 from service.health import Health
-from service.operations import BEARER, DESCRIPTION, HEADERS, OPERATIONS, PARAMETERS, TAGS, Operation, refusals
+from service.operations import BEARER, DESCRIPTION, OPERATIONS, TAGS, Operation, refusals
+from service.parameters import HEADERS, JSONObject, headers, parameters
 from service.wire import PROBLEM, Response, encode
 
 VERSION = "0.1.0"
 
-JSONObject = dict[str, Any]
 Schemas = dict[Any, JSONObject]
 """What the document says of a type."""
 Row = tuple[str, str, Callable[..., Any]]
@@ -60,7 +60,7 @@ def document(table: Iterable[Row]) -> JSONObject:
     for method, path, handler in table:
         operation = OPERATIONS[handler.__name__]
         names = re.findall(r"{(\w+)}", path)
-        item = paths.setdefault(path, {"parameters": [_ref("parameters", name) for name in names]} if names else {})
+        item = paths.setdefault(path, {"parameters": [_ref("parameters", name) for name in (*names, "X-Request-ID")]})
         item[method.lower()] = {
             "operationId": handler.__name__,
             "summary": (handler.__doc__ or "").partition("\n")[0].removesuffix("."),
@@ -68,6 +68,8 @@ def document(table: Iterable[Row]) -> JSONObject:
             "security": [{"bearerAuth": []}] if names else [],
             "responses": _success(operation, schemas) | _refusals(refusals(method, path, operation), schemas),
         }
+        if operation.parameters:
+            item[method.lower()]["parameters"] = [_ref("parameters", name) for name in operation.parameters]
         if operation.takes:
             examples = {name: {"value": body} for name, body in operation.bodies.items()}
             content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
@@ -80,21 +82,8 @@ def document(table: Iterable[Row]) -> JSONObject:
         "paths": paths,
         "components": {
             "schemas": components,
-            "parameters": {
-                name: {
-                    "name": name,
-                    "in": "path",
-                    "required": True,
-                    "description": description,
-                    "schema": {"type": "string", "format": "uuid", "pattern": UUID_PATTERN},
-                    "example": example,
-                }
-                for name, (description, example) in PARAMETERS.items()
-            },
-            "headers": {
-                name: {"description": description, "required": True, "schema": schema}
-                for name, (description, schema) in HEADERS.items()
-            },
+            "parameters": parameters(),
+            "headers": headers(),
             "securitySchemes": {"bearerAuth": BEARER},
         },
     }
@@ -105,17 +94,20 @@ def _ref(section: str, name: str) -> JSONObject:
 
 
 def _success(operation: Operation, schemas: Schemas) -> JSONObject:
-    names = ["X-Request-ID", *(["Location"] if operation.status == 201 else [])]
-    answer: JSONObject = {
-        "description": HTTPStatus(operation.status).phrase,
-        "headers": {name: _ref("headers", name) for name in names},
-    }
+    answer = _without_body(operation.status, (*operation.sends, "X-Request-ID"))
+    answers = {str(operation.status): answer}
     if operation.media_type:
         media: JSONObject = {"schema": schemas[operation.answer]}
         if operation.example is not None:
             media["example"] = msgspec.to_builtins(operation.example)
         answer["content"] = {operation.media_type: media}
-    return {str(operation.status): answer}
+    if "If-None-Match" in operation.parameters:
+        answers["304"] = _without_body(304, ("ETag", "X-Request-ID"))
+    return answers
+
+
+def _without_body(status: int, names: Iterable[str]) -> JSONObject:
+    return {"description": HTTPStatus(status).phrase, "headers": {name: _ref("headers", name) for name in names}}
 
 
 def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:

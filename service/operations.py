@@ -10,6 +10,7 @@ import msgspec
 from service import errors
 from service.errors import Fault, Problem, invalid
 from service.health import Alive, Pool, Ready
+from service.listing import PARAMETERS
 from service.tasks import CompleteTask, CreateTask, Task, UpdateTask
 
 TASK = Task(
@@ -45,18 +46,6 @@ TAGS = {
     "service": "What anybody may ask, without a token.",
 }
 
-PARAMETERS = {
-    "user_id": ("whose tasks: the token's `sub`", str(TASK.user_id)),
-    "task_id": ("which task", str(TASK.id)),
-}
-
-HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Location": ("where the new task is", {"type": "string", "format": "uri-reference"}),
-    "Retry-After": ("seconds to wait before another try", {"type": "integer", "minimum": 1}),
-    "WWW-Authenticate": ("how to sign in", {"type": "string", "const": "Bearer"}),
-    "X-Request-ID": ("the request in the log: the caller's own id if it is a sane one", {"type": "string"}),
-}
-
 BEARER = {
     "type": "http",
     "scheme": "bearer",
@@ -66,7 +55,7 @@ BEARER = {
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation: the answer when it succeeds, the bodies that it takes, what only it refuses."""
+    """One operation: the answer when it succeeds, the parameters and bodies it takes, what only it refuses."""
 
     status: int
     answer: Any = None
@@ -75,6 +64,10 @@ class Operation(msgspec.Struct, frozen=True):
     bodies: dict[str, Any] = {}
     optional: bool = False
     """Whether the body may be left out."""
+    parameters: tuple[str, ...] = ()
+    """Those of the query and the header."""
+    sends: tuple[str, ...] = ()
+    """Headers of the answer, besides X-Request-ID."""
     refuses: tuple[Problem, ...] = ()
     media_type: str = "application/json"
 
@@ -82,7 +75,18 @@ class Operation(msgspec.Struct, frozen=True):
 NOT_READY = Problem(errors.NOT_READY, (Fault(["service"], "no connection to the database", "unready"),))
 
 OPERATIONS = {
-    "list_tasks": Operation(200, list[Task], [TASK]),
+    "list_tasks": Operation(
+        200,
+        list[Task],
+        [TASK],
+        parameters=(*PARAMETERS, "If-None-Match"),
+        sends=("ETag", "Link"),
+        refuses=(
+            invalid(["query", "limit"], f"is not {PARAMETERS['limit'].meaning}", "value"),
+            invalid(["query", "sort"], "is given more than once", "repeated"),
+            invalid(["query", "cursor"], "was not given for this list", "cursor"),
+        ),
+    ),
     "create_task": Operation(
         201,
         Task,
@@ -92,15 +96,24 @@ OPERATIONS = {
             "a title": {"title": "Buy milk"},
             "and a description": {"title": "Buy milk", "description": "Two litres"},
         },
-        refuses=(Problem(errors.UNKNOWN_USER), invalid(["body", "title"], "is required", "missing")),
+        parameters=("Idempotency-Key",),
+        sends=("ETag", "Idempotent-Replayed", "Location"),
+        refuses=(
+            Problem(errors.UNKNOWN_USER),
+            invalid(["body", "title"], "is required", "missing"),
+            invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value"),
+            invalid(["header", "Idempotency-Key"], "was used for another task", "reused"),
+        ),
     ),
-    "get_task": Operation(200, Task, TASK),
+    "get_task": Operation(200, Task, TASK, parameters=("If-None-Match",), sends=("ETag",)),
     "update_task": Operation(
         200,
         Task,
         TASK,
         takes=UpdateTask,
         bodies={"another title": {"title": "Buy oat milk"}, "no description": {"description": None}},
+        parameters=("If-Match",),
+        sends=("ETag",),
         refuses=(invalid(["body"], "has neither title nor description: there is nothing to update", "missing"),),
     ),
     "complete_task": Operation(
@@ -110,9 +123,11 @@ OPERATIONS = {
         takes=CompleteTask,
         bodies={"completed": {"completed": True}, "not completed": {"completed": False}},
         optional=True,
+        parameters=("If-Match",),
+        sends=("ETag",),
         refuses=(invalid(["body", "completed"], "expected bool, got str", "type"),),
     ),
-    "delete_task": Operation(204, media_type=""),
+    "delete_task": Operation(204, media_type="", parameters=("If-Match",)),
     "health": Operation(200, Alive, Alive("healthy")),
     "livez": Operation(200, Alive, Alive("alive")),
     "readyz": Operation(200, Ready, Ready("ready", 0.412, Pool(open=5, idle=4, waiting=0)), refuses=(NOT_READY,)),
@@ -133,6 +148,10 @@ def refusals(method: str, path: str, operation: Operation) -> Iterator[Problem]:
         yield from map(Problem, (errors.UNAVAILABLE, errors.OVERLOADED, errors.NO_KEYS))
     if "{task_id}" in path:
         yield Problem(errors.NO_SUCH_TASK)
+    for name in {"If-Match", "If-None-Match"}.intersection(operation.parameters):
+        yield invalid(["header", name], "is neither * nor a list of entity tags in quotes", "entity_tag")
+    if "If-Match" in operation.parameters:
+        yield Problem(errors.PRECONDITION_FAILED)
     if method != "GET":
         yield from map(Problem, (errors.STORAGE_FULL, errors.OUTCOME_UNKNOWN))
     if operation.takes:

@@ -82,7 +82,8 @@ PAGE = 500
 FURTHER_PAGE = 100
 """A longer list is read and sent so many at a time from there on, and others get their turn between."""
 
-IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}").fullmatch
+IDEMPOTENCY_KEY = rb"[\x21-\x7e]{1,255}"
+is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
 
 create_body = msgspec.json.Decoder(CreateTask)
 update_body = msgspec.json.Decoder(UpdateTask)
@@ -126,7 +127,7 @@ async def create_task(request: Request) -> Response:
     if key is None:
         (row,) = await provisioned(request, lambda: CREATE_TASK.many(request.database, request.user.key, *texts))
         return _created(Task(*row), 1)
-    if not IDEMPOTENCY_KEY(key):
+    if not is_idempotency_key(key):
         raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
     fingerprint = blake2b(encode(texts), digest_size=8).digest()
     own = (uuid5(request.user.key, key.decode()), *texts, int.from_bytes(fingerprint, signed=True))

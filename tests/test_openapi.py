@@ -14,6 +14,7 @@ import pytest
 import schemathesis
 
 from service.app import PRIVATE, PUBLIC
+from service.browsers import SHOWN, TAKEN
 from service.dev import DEMO_USER
 from service.openapi import Documents
 from service.settings import ROOT
@@ -29,7 +30,7 @@ OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
     (method.upper(), path, operation)
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
-    if method != "parameters"
+    if method != "parameters"  # those of the address
 ]
 IDS = [operation["operationId"] for _, _, operation in OPERATIONS]
 
@@ -49,6 +50,12 @@ def operation_of(response: httpx.Response) -> dict[str, Any]:
         ):
             return operation
     raise AssertionError(f"{response.request} is not documented")
+
+
+def taken_by(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """References to the parameters of an operation, and of its address."""
+    item = next(item for item in DOCUMENT["paths"].values() if operation in item.values())
+    return [*item["parameters"], *operation.get("parameters", [])]
 
 
 def resolved(found: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +94,9 @@ def assert_documented(response: httpx.Response) -> dict[str, Any]:
     """Holds an answer to its documentation, which it returns."""
     answer: dict[str, Any] = operation_of(response)["responses"][str(response.status_code)]
     for name, header in answer["headers"].items():
+        if name not in response.headers:
+            assert not resolved(header)["required"]
+            continue
         text = response.headers[name]
         value = int(text) if resolved(header)["schema"]["type"] == "integer" else text
         assert not faults(resolved(header)["schema"], value)
@@ -190,6 +200,68 @@ def test_openapi_update_task_fits_what_is_accepted(ada: Caller, members: dict[st
     assert (not faults({"$ref": "#/components/schemas/UpdateTask"}, members, closed=False)) == fits
 
 
+PARAMETERS = {
+    "limit": ["1", "500", "0", "501", "", "05", "-1", "ten"],
+    "completed": ["true", "false", "", "True", "1", "null"],
+    "sort": ["-created_at", "created_at", "-updated_at", "updated_at", "", "title", "+created_at"],
+    "q": ["x", " ", "\n", "\u00e4\U0001f600", "x" * 200, "", "x" * 201, "a\0"],
+}
+FIELDS = {
+    "If-Match": ["*", '"1"', 'W/"1", "x"', "1", "", '"1', '"1" "2"'],
+    "If-None-Match": ["*", '"1"', 'W/"1", "x"', "1", "", '"1', '"1" "2"'],
+    "Idempotency-Key": ["x", "~" * 255, "", "~" * 256, "a b"],
+    "X-Request-ID": ["x", "", "what is not sane is replaced"],
+}
+
+
+def meant(text: str) -> Any:
+    """The value that a query's text stands for in JSON; itself when for none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in PARAMETERS.items() for text in texts])
+def test_openapi_list_task_parameters_fit_what_is_accepted(ada: Caller, name: str, text: str) -> None:
+    response = ada.request("GET", ada.tasks, params={name: text})
+    schema = DOCUMENT["components"]["parameters"][name]["schema"]
+
+    assert response.status_code in (200, 422)
+    assert (not faults(schema, text if schema["type"] == "string" else meant(text))) == (response.status_code == 200)
+
+
+def test_openapi_cursor_is_what_a_link_has(ada: Caller) -> None:
+    for title in "xy":
+        ada.create(title=title)
+    response = ada.request("GET", ada.tasks, params={"limit": 1})
+    cursor = httpx.URL(response.links["next"]["url"]).params["cursor"]
+
+    assert_documented(response)
+    assert not faults(DOCUMENT["components"]["parameters"]["cursor"]["schema"], cursor)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in FIELDS.items() for text in texts])
+def test_openapi_header_parameters_fit_what_is_accepted(ada: Caller, name: str, text: str) -> None:
+    task = f"{ada.tasks}/{ada.create(title='x').json()['id']}"
+    taking = {"If-Match": ("PUT", task), "If-None-Match": ("GET", task)}
+    method, path = taking.get(name, ("POST", ada.tasks))
+    response = ada.request(method, path, headers={name: text}, json={"title": "x"} if method != "GET" else None)
+
+    assert_documented(response)
+    assert {"$ref": f"#/components/parameters/{name}"} in taken_by(operation_of(response))
+    schema = DOCUMENT["components"]["parameters"][name]["schema"]
+    assert (not faults(schema, text)) == (response.status_code != 422)
+
+
+def test_openapi_has_the_headers_that_pages_of_other_origins_send_and_read() -> None:
+    components = DOCUMENT["components"]
+    sent = {name for name, parameter in components["parameters"].items() if parameter["in"] == "header"}
+
+    assert sent | {"Authorization", "Content-Type"} == set(TAKEN)
+    assert components["headers"].keys() | {"Server-Timing"} == {*SHOWN, "WWW-Authenticate"}
+
+
 SUCCESSES: dict[str, Callable[[Caller, str], httpx.Response]] = {
     "list_tasks": lambda ada, task: ada.list(),
     "create_task": lambda ada, task: ada.create(title="x"),
@@ -214,6 +286,30 @@ def test_openapi_documents_each_success(ada: Caller, method: str, path: str, ope
     assert [status for status in operation["responses"] if status < "300"] == [str(response.status_code)]
 
 
+@pytest.mark.parametrize("operation", ["list_tasks", "get_task"])
+def test_openapi_documents_what_is_known(ada: Caller, operation: str) -> None:
+    known = SUCCESSES[operation](ada, ada.create(title="x").json()["id"])
+
+    response = ada.request("GET", known.request.url.path, headers={"If-None-Match": known.headers["etag"]})
+
+    assert response.status_code == 304
+    assert_documented(response)
+
+
+def test_openapi_documents_a_replayed_task(ada: Caller) -> None:
+    response = twice(ada, "x", "x")
+
+    assert "idempotent-replayed" in response.headers
+    assert_documented(response)
+
+
+def twice(ada: Caller, *titles: str) -> httpx.Response:
+    """The last answer, when each title is sent with the same key."""
+    for title in titles:
+        response = ada.request("POST", ada.tasks, json={"title": title}, headers={"Idempotency-Key": "k"})
+    return response
+
+
 REFUSALS: dict[str, tuple[str, Callable[[Caller, str], httpx.Response]]] = {
     "another user's tasks": ("403", lambda ada, task: ada.request("GET", f"/api/{NOWHERE}/tasks")),
     "no UUID": ("422", lambda ada, task: ada.request("GET", "/api/x/tasks")),
@@ -222,6 +318,20 @@ REFUSALS: dict[str, tuple[str, Callable[[Caller, str], httpx.Response]]] = {
     "no JSON": ("422", lambda ada, task: ada.request("POST", ada.tasks, content=b"{")),
     "nothing to update": ("422", lambda ada, task: ada.update(task)),
     "no boolean": ("422", lambda ada, task: ada.complete(task, json={"completed": "yes"})),
+    "no limit": ("422", lambda ada, task: ada.request("GET", ada.tasks, params={"limit": 0})),
+    "two orders": ("422", lambda ada, task: ada.request("GET", f"{ada.tasks}?sort=created_at&sort=-created_at")),
+    "no such cursor": ("422", lambda ada, task: ada.request("GET", ada.tasks, params={"cursor": "x" * 52})),
+    "no known tag": ("422", lambda ada, task: ada.request("GET", ada.tasks, headers={"If-None-Match": "1"})),
+    "no tag": ("422", lambda ada, task: ada.request("DELETE", f"{ada.tasks}/{task}", headers={"If-Match": "1"})),
+    "another version": (
+        "412",
+        lambda ada, task: ada.request("DELETE", f"{ada.tasks}/{task}", headers={"If-Match": '"2"'}),
+    ),
+    "no key": (
+        "422",
+        lambda ada, task: ada.request("POST", ada.tasks, json={"title": "x"}, headers={"Idempotency-Key": ""}),
+    ),
+    "another task's key": ("422", lambda ada, task: twice(ada, "x", "y")),
     "too large": ("413", lambda ada, task: ada.create(title="x" * 2_000_000)),
     "encoded": ("415", lambda ada, task: ada.complete(task, content=b"x", headers={"Content-Encoding": "gzip"})),
 }
