@@ -27,13 +27,13 @@ def list_tag(body: bytes) -> Headers:
     return ((b"etag", b'W/"%x-%x"' % (len(body), crc32(body))),)
 
 
-def acceptable_versions(fields: Fields) -> list[int] | None:
+def acceptable_versions(fields: Fields) -> list[str] | None:
     """The versions that If-Match allows a write to find; None for any. Raises Problem(INVALID)."""
     value = fields.get(b"if-match")
     if value is None or value.strip() == b"*":
         return None
     found = (VERSION(tag) for tag in _tags(value, "If-Match"))  # weak tags never match here: RFC 9110, 13.1.1
-    return [int(version[1]) for version in found if version]
+    return [version[1].decode() for version in found if version]
 
 
 def unless_known(fields: Fields, response: Response, tag: Headers) -> Response:

@@ -2,7 +2,7 @@
 --
 --   $1 user_id    uuid    whose task; from the token
 --   $2 id         uuid    which task
---   $3 versions   int4[]  any of these will do
+--   $3 versions   text[]  any of these will do, numbers in decimal
 --   $4 completed  bool    null flips it
 --
 -- returns one: task_id uuid, id uuid, user_id uuid, title text, description text, completed bool,
@@ -24,7 +24,7 @@ changed as (
         completed = coalesce($4, not completed),
         updated_at = greatest(now(), updated_at + interval '1 microsecond'),
         version = version + 1
-    where user_id = $1 and id = $2 and version = any($3)
+    where user_id = $1 and id = $2 and version = any($3::text[]::int4[])
     returning
         id,
         user_id,

@@ -17,8 +17,9 @@
 
 insert into tasks (id, user_id, title, description, completed, fingerprint)
 values ($2, $1, $3, $4, $5, $6)
-on conflict (id) do update set fingerprint = tasks.fingerprint
-where tasks.user_id = $1
+on conflict (id) do update
+    set fingerprint = tasks.fingerprint
+    where tasks.user_id = $1
 returning
     id,
     user_id,

@@ -2,7 +2,7 @@
 --
 --   $1 user_id   uuid    whose task; from the token
 --   $2 id        uuid    which task
---   $3 versions  int4[]  any of these will do
+--   $3 versions  text[]  any of these will do, numbers in decimal
 --
 -- returns one: task_id uuid, id uuid
 -- index: tasks_by_id
@@ -17,7 +17,7 @@ with found as (
 
 gone as (
     delete from tasks
-    where user_id = $1 and id = $2 and version = any($3)
+    where user_id = $1 and id = $2 and version = any($3::text[]::int4[])
     returning id
 )
 

@@ -9,7 +9,7 @@
 --
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
--- index: tasks_by_user_newest
+-- index: tasks_by_user_newest, then a sort
 --
 -- The user's tasks are sorted here: an index on updated_at would end HOT updates, and
 -- cost every write to spare a rare read.

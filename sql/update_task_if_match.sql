@@ -2,7 +2,7 @@
 --
 --   $1 user_id          uuid    whose task; from the token
 --   $2 id               uuid    which task
---   $3 versions         int4[]  any of these will do
+--   $3 versions         text[]  any of these will do, numbers in decimal
 --   $4 title            text    null keeps the present one
 --   $5 set_description  bool    false keeps the present one
 --   $6 description      text    null clears it
@@ -27,7 +27,7 @@ changed as (
         description = case when $5 then $6 else description end,
         updated_at = greatest(now(), updated_at + interval '1 microsecond'),
         version = version + 1
-    where user_id = $1 and id = $2 and version = any($3)
+    where user_id = $1 and id = $2 and version = any($3::text[]::int4[])
     returning
         id,
         user_id,

@@ -59,11 +59,15 @@ def quiet(database: str) -> Iterator[Api]:
 def call_each(caller: Caller) -> None:
     """Every operation, successfully and not; the first task makes the user's row, so a statement fails for that."""
     task_id = caller.create(title="x").json()["id"]
+    task = f"{caller.tasks}/{task_id}"
     answers = [
         caller.create(title="y"),
+        caller.request("POST", caller.tasks, json={"title": "z"}, headers={"Idempotency-Key": "z"}),
         caller.list(),
+        *(caller.request("GET", caller.tasks, params={"sort": sort}) for sort in ("created_at", "-updated_at")),
         caller.get(task_id),
         caller.update(task_id, title="z"),
+        caller.request("PUT", task, json={"title": "z"}, headers={"If-Match": '"1"'}),
         caller.complete(task_id),
         caller.delete(task_id),
         caller.get(task_id),
@@ -71,7 +75,8 @@ def call_each(caller: Caller) -> None:
         caller.complete(str(uuid4())),
         caller.delete(task_id),
     ]
-    assert [answer.status_code for answer in answers] == [201, 200, 200, 200, 200, 204, 404, 404, 404, 404]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [201, 201, 200, 200, 200, 200, 200, 412, 200, 204, 404, 404, 404, 404]
 
 
 def look(rows: Rows) -> list[str]:
