@@ -38,6 +38,7 @@ ROWS: list[Row] = [
     replication_rows.failover_sync,
     replication_rows.failover_async,
     replication_rows.standby_gone,
+    replication_rows.read_only,
     process_rows.worker_killed,
     process_rows.rolling_stop,
     client_rows.slow_senders,

@@ -60,10 +60,10 @@ async def judge(stage: Stage) -> Outcome:
         stage.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
     unanswered = sum(not answer.status for answer in answers)
     stage.require(stage.hangs_up or not unanswered, f"{unanswered} calls without an answer")
+    outcome.slowest = max((answer.seconds for answer in answers), default=None)
     for service in stage.services:
         limit = service.settings.acquire_timeout + service.settings.statement_timeout + SLACK
-        outcome.restarts += service.restarts
-    outcome.slowest = max((answer.seconds for answer in answers), default=None)
-    stage.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
+        stage.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
+    outcome.restarts = sum(service.restarts for service in stage.services)
     stage.require(outcome.restarts == stage.expected_restarts, f"{outcome.restarts} restarts of the service")
     return outcome

@@ -147,12 +147,12 @@ class Server:
         self.thaw()
         await self.stop(signal.SIGQUIT)
 
-    async def session(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-        """A connection of the superuser to the database of tasks; each statement commits by itself."""
-        return await psycopg.AsyncConnection.connect(self.url("postgres"), autocommit=True, connect_timeout=5)
+    async def session(self, database: str = "tasks") -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """A connection of the superuser; each statement commits by itself."""
+        return await psycopg.AsyncConnection.connect(self.url("postgres", database), autocommit=True, connect_timeout=5)
 
     async def execute(self, statement: LiteralString, *arguments: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement in a session of its own."""
+        """The rows of one statement, in a session of its own with the database of tasks."""
         async with await self.session() as session:
             cursor = await session.execute(statement, arguments)
             return await cursor.fetchall() if cursor.description else []

@@ -26,6 +26,9 @@ SCHEMA_CHANGES: tuple[LiteralString, ...] = (
     "alter table tasks drop column priority",
 )
 
+REPLACED = 6.0
+"""Seconds: uvicorn looks twice a second, and waits for 5 s when the worker dies just as it is asked whether it lives."""
+
 
 async def worker_killed(stage: Stage) -> None:
     """kill -9 of one of two workers: the other serves on, and a new one comes"""
@@ -42,7 +45,7 @@ async def worker_killed(stage: Stage) -> None:
         await asyncio.sleep(0.02)
     seconds = monotonic() - killed_at
     stage.notes.append(f"a new worker after {seconds:.1f} s")
-    stage.require(seconds < 2, "no new worker within 2 s")
+    stage.require(seconds < REPLACED, f"no new worker within {REPLACED:.0f} s")
     await asyncio.sleep(1)
     left = await server.execute("select pid from pg_stat_activity where client_port = any(%s)", ports)
     stage.require(bool(ports) and not left, f"{len(left)} connections of the dead worker are left")
@@ -86,24 +89,25 @@ async def migrators(stage: Stage) -> None:
     """two migrators at once; one killed half-way, and another after it"""
     server = await stage.server()
     await server.execute("create database twice owner task_app")
+    await server.execute("create database killed owner task_app")
     both = [await migrator(server, "twice") for _ in range(2)]
     printed = "".join([(await process.communicate())[0].decode() for process in both])
     stage.require([process.returncode for process in both] == [0, 0], "one of the two failed")
     stage.require(all(printed.count(name) == 1 for name in shipped()), "a migration was not applied exactly once")
-    await server.execute("drop table tasks")
-    await server.execute("delete from _yoyo_migration where migration_id like '0002%%'")
-    async with await server.session() as blocker, blocker.transaction():
-        await blocker.execute("lock table users")  # which 0002 refers to
-        killed = await migrator(server, "tasks")
-        while not await server.execute("select pid from pg_locks where not granted"):
-            await asyncio.sleep(0.02)
-        killed.kill()
-        await killed.wait()
-    next_one = await migrator(server, "tasks")
-    stage.require(
-        "0002" in (await next_one.communicate())[0].decode(), "the next one did not do what the killed one left"
-    )
-    await stage.start_load(server.url())
+    async with await server.session("killed") as blocker:
+        await blocker.execute("create table users (id uuid primary key)")
+        await blocker.execute("alter table users owner to task_app")
+        async with blocker.transaction():
+            await blocker.execute("lock table users")  # which the second migration refers to
+            half_way = await migrator(server, "killed")
+            while not await server.execute("select pid from pg_locks where not granted"):
+                await asyncio.sleep(0.02)
+            half_way.kill()
+            await half_way.wait()
+    next_one = await migrator(server, "killed")
+    printed = (await next_one.communicate())[0].decode()
+    stage.require(next_one.returncode == 0, "the next one fails")
+    stage.require(all(name in printed for name in shipped()[1:]), "the next one did not do what the killed one left")
 
 
 async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:

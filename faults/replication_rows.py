@@ -50,6 +50,7 @@ async def failover_async(stage: Stage) -> None:
     standby = await stage.standby(primary, proxy.port)
     load = await stage.start_load(both(primary, standby))
     stage.expects_loss = True
+    stage.notes.append("what is lost here shows that the checker can see it")
     proxy.hold()
     await asyncio.sleep(1)
     primary.kill()
@@ -79,4 +80,17 @@ async def standby_gone(stage: Stage) -> None:
     reads = [answer.succeeded for reader in load.readers for answer in reader.answers if answer.began > stopped_at]
     stage.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused, which wait for no standby")
     await standby.start()
+    await load.healed()
+
+
+async def read_only(stage: Stage) -> None:
+    """a primary that takes no more writes, for 3 s: they are refused, reads are not"""
+    server, load = await stage.usual()
+    await server.execute("alter system set default_transaction_read_only = on")
+    await server.execute("select pg_reload_conf()")
+    await asyncio.sleep(3)
+    reads = [answer.succeeded for reader in load.readers for answer in reader.answers]
+    stage.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused")
+    await server.execute("alter system reset default_transaction_read_only")
+    await server.execute("select pg_reload_conf()")
     await load.healed()

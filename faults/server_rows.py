@@ -14,6 +14,7 @@ from faults.postgres import BACKENDS
 from faults.stage import Skipped, Stage
 
 TERMINATE: LiteralString = f"select pg_terminate_backend(pid) from ({BACKENDS} order by random() limit 1) as chosen"
+AT_REST: LiteralString = "select pid from pg_stat_activity where pid = %s and state = 'idle' and backend_xmin is null"
 CANCEL: LiteralString = f"select pg_cancel_backend(pid) from ({BACKENDS} and state = 'active') as active"
 
 
@@ -91,8 +92,13 @@ async def frozen_server(stage: Stage) -> None:
 async def frozen_backend(stage: Stage) -> None:
     """the backend used last frozen for 3 s: only its own calls are slow"""
     server, load = await stage.usual()
-    backend = (await server.backends())[-1]
-    os.kill(backend, signal.SIGSTOP)
+    async with await server.session() as session:
+        while True:  # until it is caught at rest, without a lock that others need
+            backend = (await server.backends())[-1]
+            os.kill(backend, signal.SIGSTOP)
+            if await (await session.execute(AT_REST, (backend,))).fetchall():
+                break
+            os.kill(backend, signal.SIGCONT)
     frozen_at = monotonic()
     await asyncio.sleep(3)
     os.kill(backend, signal.SIGCONT)

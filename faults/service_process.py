@@ -73,8 +73,12 @@ class ServiceProcess:
             return []
         if self.settings.workers == 1:
             return [self._process.pid]
-        children = psutil.Process(self._process.pid).children()
-        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self._process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # a dead one is among them until it is buried
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
 
     @property
     def restarts(self) -> int:
