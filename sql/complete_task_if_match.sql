@@ -1,4 +1,4 @@
--- complete_task_if_match: one task of a user set to completed, or not, or flipped, if it is at one of the given versions.
+-- complete_task_if_match: one task of a user set to completed, or not, or flipped, if at one of the given versions.
 --
 --   $1 user_id    uuid    whose task; from the token
 --   $2 id         uuid    which task
