@@ -19,6 +19,7 @@ from psycopg import sql
 from service.database_url import for_psycopg
 from service.embedded_postgres import embedded_postgres
 from service.migrations import migrate
+from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
 TEMPLATE = "task_template"
@@ -81,6 +82,13 @@ def empty_database(postgres: Postgres) -> Iterator[str]:
     """The URL of an empty database of this test alone."""
     with postgres.database("template0") as url:
         yield url
+
+
+@pytest.fixture
+def proxy(database: str) -> Iterator[Proxy]:
+    """What stands between a service at `proxy.url` and the test's database."""
+    with proxied(database) as between:
+        yield between
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from service.auth import issue_token
 from service.server import configuration
 from service.settings import Settings, read_settings
 
+UNKNOWN = "urn:problem:outcome-unknown"
+
 SECRET = "a secret of the tests, 32 bytes long at least"
 
 
@@ -69,6 +71,15 @@ class Api:
         """What /readyz says of the connections; nothing while it refuses."""
         pool: dict[str, int] = self.anonymous.get("/readyz").json().get("pool", {})
         return pool
+
+
+def refused(response: httpx.Response) -> str:
+    """The problem's type of an answer that says: try again."""
+    assert response.status_code == 503, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) > 0
+    problem: str = response.json()["type"]
+    return problem
 
 
 def until(true: Callable[[], object], seconds: float = 10) -> None:

@@ -7,80 +7,31 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from service import lanes, pool
-from service.database import Database
 from service.database_url import for_psycopg
 from service.embedded_postgres import embedded_postgres
 from service.migrations import migrate
-from service.settings import read_settings
 from service.tasks import CREATE_TASK, GET_TASK
-from tests.proxy import Proxy, proxied
-from tests.serving import SECRET, Api, Caller, serving, until
+from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
+from tests.proxy import Proxy
+from tests.serving import UNKNOWN, Api, Caller, refused, serving, until
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
 
 Rows = Callable[..., list[Any]]
-
-UNKNOWN = "urn:problem:outcome-unknown"
-
-OURS: LiteralString = "from pg_stat_activity where application_name = 'task-service' and datname = current_database()"
-BLOCKED: LiteralString = f"select pid {OURS} and wait_event_type = 'Lock'"
-TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {OURS}"
-
-
-def refused(response: httpx.Response) -> str:
-    """The problem's type of an answer that says: try again."""
-    assert response.status_code == 503, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert int(response.headers["retry-after"]) > 0
-    problem: str = response.json()["type"]
-    return problem
-
-
-def name_of(database_url: str) -> str:
-    return str(conninfo_to_dict(for_psycopg(database_url)).get("dbname"))
-
-
-@contextmanager
-def locked(database_url: str, mode: LiteralString) -> Iterator[None]:
-    """A lock on the tasks: `exclusive` stops every write, `access exclusive` the reads too."""
-    with psycopg.connect(for_psycopg(database_url)) as connection:
-        connection.execute(sql.SQL("lock table tasks in {} mode").format(sql.SQL(mode)))
-        yield
-        connection.rollback()
-
-
-@asynccontextmanager
-async def opened(database_url: str, **settings: Any) -> AsyncIterator[Database]:
-    """The pool without the service around it."""
-    values = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "1"}
-    database = Database(read_settings(values | {name.upper(): str(value) for name, value in settings.items()}))
-    await database.open()
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-@pytest.fixture
-def proxy(database: str) -> Iterator[Proxy]:
-    with proxied(database) as between:
-        yield between
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""What tests do to a database behind the service's back, and the pool without the service around it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from service.database import Database
+from service.database_url import for_psycopg
+from service.settings import read_settings
+from tests.serving import SECRET, until
+
+OURS: LiteralString = "from pg_stat_activity where application_name = 'task-service' and datname = current_database()"
+BLOCKED: LiteralString = f"select pid {OURS} and wait_event_type = 'Lock'"
+TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {OURS}"
+
+
+def name_of(database_url: str) -> str:
+    return str(conninfo_to_dict(for_psycopg(database_url)).get("dbname"))
+
+
+@contextmanager
+def locked(database_url: str, mode: LiteralString) -> Iterator[None]:
+    """A lock on the tasks: `exclusive` stops every write, `access exclusive` the reads too."""
+    with psycopg.connect(for_psycopg(database_url)) as connection:
+        connection.execute(sql.SQL("lock table tasks in {} mode").format(sql.SQL(mode)))
+        yield
+        connection.rollback()
+
+
+@asynccontextmanager
+async def opened(database_url: str, **settings: Any) -> AsyncIterator[Database]:
+    """The pool without the service around it, filled to its minimum."""
+    values = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "1"}
+    database = Database(read_settings(values | {name.upper(): str(value) for name, value in settings.items()}))
+    await database.open()
+    await asyncio.to_thread(until, lambda: len(database.idle) == settings.get("pool_min_size", 1))
+    try:
+        yield database
+    finally:
+        await database.close()
