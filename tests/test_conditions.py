@@ -1,5 +1,6 @@
 """Conditional requests: what is unchanged is not sent again, and no edit is lost."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -51,7 +52,7 @@ def test_get_task_that_is_missing_is_404_whatever_is_known(ada: Caller) -> None:
 
 def test_list_tasks_that_is_known_is_304_until_anything_changes(ada: Caller) -> None:
     kept, gone = (ada.create(title=title).json()["id"] for title in ("kept", "gone"))
-    changes = [
+    changes: list[Callable[[], httpx.Response]] = [
         lambda: ada.update(kept, title="other"),
         lambda: ada.complete(kept),
         lambda: ada.delete(gone),
