@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test bench faults check migrate rollback lock
+.PHONY: help install dev serve test bench faults issuer check migrate rollback lock
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -28,6 +28,13 @@ bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in o
 
 faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
 	@$(RUN) faults $(ARGS)
+
+issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
+	@$(RUN) pytest tests/issuer $(ARGS)
+
+tests/issuer/node_modules: tests/issuer/package-lock.json
+	@command -v npm >/dev/null || { echo "Node and npm are needed. On Debian: apt-get install nodejs npm" >&2; exit 1; }
+	@cd tests/issuer && npm ci --no-audit --no-fund --loglevel=error && touch node_modules
 
 check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) ruff format --check
