@@ -1,0 +1,157 @@
+"""The log: what a line has, whose request it names, and what never stands in it."""
+
+import asyncio
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from service.log import RequestLog
+from tests.proxy import Proxy
+from tests.serving import Api, serving, until
+
+Lines = Callable[[int], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """Waits for the lines of so many requests, and returns all that were printed."""
+    printed: list[dict[str, Any]] = []
+
+    def read(count: int) -> list[dict[str, Any]]:
+        def enough() -> bool:
+            out, err = capsys.readouterr()
+            assert not err
+            printed.extend(map(json.loads, out.splitlines()))
+            return len(of_requests(printed)) >= count
+
+        until(enough)
+        return printed
+
+    return read
+
+
+def of_requests(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if "operation" in line]
+
+
+def test_a_request_is_one_line_of_seven_members(database: str, lines: Lines) -> None:
+    with serving(database_url=database, log_level="info") as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        answers = [
+            ada.list(),
+            ada.get(task_id),
+            ada.update(task_id, title="y"),
+            ada.complete(task_id),
+            ada.delete(task_id),
+            ada.get(task_id),
+            ada.create(),
+            ada.request("GET", f"/api/{uuid4()}/tasks"),
+            api.anonymous.get(ada.tasks),
+            api.anonymous.get("/livez"),
+            api.anonymous.get("/nowhere"),
+            api.anonymous.post("/livez"),
+        ]
+        seen = of_requests(lines(1 + len(answers)))
+
+    assert {tuple(line) for line in seen} == {("time", "level", "method", "operation", "status", "ms", "request_id")}
+    assert [(line["method"], line["operation"], line["status"]) for line in seen] == [
+        ("POST", "create_task", 201),
+        ("GET", "list_tasks", 200),
+        ("GET", "get_task", 200),
+        ("PUT", "update_task", 200),
+        ("PATCH", "complete_task", 200),
+        ("DELETE", "delete_task", 204),
+        ("GET", "get_task", 404),
+        ("POST", "create_task", 422),
+        ("GET", "list_tasks", 403),
+        ("GET", "list_tasks", 401),
+        ("GET", "livez", 200),
+        ("GET", "unrouted", 404),
+        ("POST", "unrouted", 405),
+    ]
+    assert [line["request_id"] for line in seen[1:]] == [answer.headers["x-request-id"] for answer in answers]
+    assert len({line["request_id"] for line in seen}) == len(seen)
+    assert {line["level"] for line in seen} == {"info"}
+    assert all(0 < line["ms"] < 10_000 for line in seen)
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in seen)
+
+
+def test_a_sane_request_id_is_taken_over(api: Api) -> None:
+    for given in ("a", "0b0e8f5a-3bd6-4f4c-9f4e-6d0c1f1b9f0e", "A.b_c-9", "x" * 64):
+        assert api.anonymous.get("/livez", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+def test_any_other_request_id_is_replaced(api: Api) -> None:
+    made = set()
+    for given in (b"", b"x" * 65, b"a b", b"a;b", b'{"a":1}', b"<script>", b"a\tb", b"\xe9", b"a%0a"):
+        answer = api.anonymous.get("/livez", headers=[(b"X-Request-ID", given)])
+        made.add(answer.headers["x-request-id"])
+    assert len(made) == 9
+    assert all(re.fullmatch("[0-9a-f]+-[0-9a-f]+", number) for number in made)
+
+
+def test_no_line_has_a_token_a_title_or_the_database_url(
+    proxy: Proxy, rows: Callable[..., list[Any]], lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "httpx")  # which is the caller
+    caplog.set_level("WARNING", "httpcore")
+    rows(
+        """create function refuse() returns trigger language plpgsql as $$ begin
+            if new.title ~ 'refuse' then raise 'no %%', new.title using detail = new.description; end if;
+            return new;
+        end $$"""
+    )
+    rows("create trigger refuse before insert on tasks for each row execute function refuse()")
+    with serving(database_url=proxy.url.replace(":@", ":hunter2@"), log_level="debug") as api:
+        ada = api.caller()
+        ada.create(title="my secret title", description="my secret description")
+        failed = ada.create(title="refuse my secret title", description="my secret description")
+        ada.request("GET", f"{ada.tasks}?token={ada.token}", headers={"Authorization": f"Basic {ada.token}"})
+        proxy.down()
+        assert ada.create(title="my secret title").status_code == 503
+        seen = lines(4)
+
+    assert failed.status_code == 500
+    assert failed.json()["detail"] == "Something went wrong here. It has been logged."
+    assert "secret" not in failed.text
+    (logged,) = [line for line in seen if "frames" in line]
+    assert (logged["error"], logged["sqlstate"], logged["level"]) == ("RaiseError", "P0001", "error")
+    assert failed.headers["x-request-id"] in logged["message"]
+    assert any("tasks.py" in frame for frame in logged["frames"])
+    printed = json.dumps(lines(0))
+    for secret in ("secret", "hunter2", ada.token, ada.token.rpartition(".")[2], ada.id, "postgresql://"):
+        assert secret not in printed
+
+
+def test_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
+    with serving(database_url=proxy.url, log_level="warning") as api:
+        ada = api.caller()
+        assert [ada.list().status_code, ada.create().status_code] == [200, 422]
+        proxy.down()
+        assert ada.list().status_code == 503
+        (line,) = of_requests(lines(1))
+
+    assert (line["level"], line["operation"], line["status"]) == ("warning", "list_tasks", 503)
+
+
+async def test_lines_that_cannot_be_written_do_not_stop_those_after_them(
+    monkeypatch: pytest.MonkeyPatch, lines: Lines
+) -> None:
+    log = RequestLog("info")
+    log.write("GET", "livez", 200, 0, b"lost")
+    closed = io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        with pytest.raises(ValueError, match="closed file"):
+            log.flush()
+    log.write("GET", "livez", 200, 0, b"kept")
+    assert [line["request_id"] for line in await asyncio.to_thread(lines, 1)] == ["kept"]
