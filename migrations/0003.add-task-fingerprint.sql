@@ -1,4 +1,4 @@
--- The fingerprint of the request that made a task, so that a retry with the same Idempotency-Key can be told from another.
+-- The fingerprint of the request that made a task: a retry with the same Idempotency-Key can be told from another one.
 --
 -- Null for a task made without a key, and for all that were there before.
 -- depends: 0002.create-tasks
