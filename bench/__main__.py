@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -10,10 +11,10 @@ from bench import pgbench
 from bench.against import comparison, two_states
 from bench.database import running_server
 from bench.page import page, write
-from bench.report import line, soaked
+from bench.report import line
 from bench.rounds import Plan, turns
 from bench.soak import Sample, soak
-from bench.subjects import SEED_PYTHON, SUBJECTS, migrate
+from bench.subjects import OTHERS, SEED_PYTHON, migrate, service
 from bench.traffic import OPERATIONS
 from bench.turn import Turn
 from service.embedded_postgres import PostgresError
@@ -23,9 +24,9 @@ def main() -> None:
     """Measures what the command line asks for. Ends with status 1 when an answer was not the expected one."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a request costs.")
     parser.add_argument("--ops", type=_some_of(OPERATIONS), default=list(OPERATIONS), help=",".join(OPERATIONS))
-    parser.add_argument("--subjects", type=_some_of(SUBJECTS), default=list(SUBJECTS), help=",".join(SUBJECTS))
+    parser.add_argument("--beside", type=_some_of(OTHERS), default=list(OTHERS), help=",".join(OTHERS))
     parser.add_argument("--connections", type=_numbers, default=[1, 50, 500], help="of the load: 1,50,500")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each, whose median counts: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each, whose median counts: %(default)s")
     parser.add_argument("--seconds", type=float, default=3, help="of each turn: %(default)s")
     parser.add_argument("--write", action="store_true", help="soak too, and write docs/benchmarks.md and its chart")
     mode = parser.add_mutually_exclusive_group()
@@ -37,7 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
     try:
         unexpected = bench(arguments)
-    except PostgresError as error:
+    except (PostgresError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -50,8 +51,10 @@ def bench(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if arguments.against:
             subjects = stack.enter_context(two_states(arguments.against))
+        elif arguments.soak:
+            subjects = [service()]
         else:
-            subjects = [SUBJECTS[name] for name in (["service"] if arguments.soak else arguments.subjects)]
+            subjects = [service(), *(OTHERS[name] for name in arguments.beside)]
         if any(str(SEED_PYTHON) in subject.command for subject in subjects) and not SEED_PYTHON.exists():
             sys.exit("error: .venv-bench is missing; `make bench` makes it")
         server = stack.enter_context(running_server())
@@ -68,14 +71,12 @@ def bench(arguments: argparse.Namespace) -> int:
                 done.append(turn)
         if arguments.soak or arguments.write:
             for sample in soak(server):
-                print(f"{sample.answered:,} requests: {sample.memory:.1f} MiB", flush=True)
+                print(f"{sample.answered:7,} requests: {sample.memory:.1f} MiB", flush=True)
                 samples.append(sample)
         version = server.version()
-    if arguments.soak:
-        print(soaked(samples))
-    elif arguments.against:
+    if arguments.against:
         print(comparison(done))
-    else:
+    elif not arguments.soak:
         text = page(done, samples, plan, version)
         print(text)
         if arguments.write:
@@ -85,7 +86,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
 def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
-        chosen = text.split(",")
+        chosen = text.split(",") if text else []
         if unknown := set(chosen) - set(known):
             raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}")
         return chosen

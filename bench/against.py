@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench.report import QUIET, grouped, table
+from bench.report import grouped, quiet, table
 from bench.subjects import Subject, service
 from bench.turn import Turn
 from service.settings import ROOT
@@ -46,17 +46,26 @@ def _copy(revision: str, folder: Path) -> Path:
 
 
 def comparison(turns: list[Turn]) -> str:
-    """A table of after / before. Each figure is the median over the rounds, and the range of the rounds in brackets."""
+    """A table of after / before: the median of the quiet rounds, and in brackets their range.
+
+    `elsewhere` is the most that something else used of the machine in one of these rounds.
+    """
     rows = []
     for (operation, connections), group in grouped(turns, "operation", "connections").items():
         sides = grouped(group, "subject")
         pairs = list(zip(sides["before"], sides["after"], strict=True))
-        quiet = [pair for pair in pairs if max(turn.elsewhere for turn in pair) <= QUIET]
-        counted = quiet or pairs
+        counted = quiet(pairs, _disturbance)
         row = [operation, str(connections)]
         for figure in map(attrgetter, FIGURES.values()):
             ratios = [figure(after) / (figure(before) or math.nan) for before, after in counted]
             row.append(f"{median(ratios):.3f} [{min(ratios):.2f}-{max(ratios):.2f}]")
         costs = " -> ".join(f"{median(turn.service for turn in side):.1f}" for side in zip(*counted, strict=True))
-        rows.append([*row, costs, f"{len(quiet)} of {len(pairs)}", str(sum(t.unexpected for t in group))])
-    return table(["operation", "connections", *FIGURES, "service CPU, µs", "quiet rounds", "unexpected"], rows)
+        rounds = f"{len(counted)} of {len(pairs)}"
+        elsewhere = f"{max(map(_disturbance, counted)):.0%}"
+        rows.append([*row, costs, rounds, elsewhere, str(sum(turn.unexpected for turn in group))])
+    head = ["operation", "connections", *FIGURES, "service CPU, µs", "rounds", "elsewhere", "unexpected"]
+    return table(head, rows)
+
+
+def _disturbance(pair: tuple[Turn, Turn]) -> float:
+    return max(turn.elsewhere for turn in pair)

@@ -61,8 +61,8 @@ with as many clients as there are connections, 20 at most.
 
 ## All figures
 
-Medians of {rounds} rounds; a turn in which something else used more than {quiet} of the machine counts only where there
-is no better one. `unexpected` counts the answers with another status than the right one.
+Medians over {rounds} rounds, without those in which something else used more than {quiet} of the machine, but of the
+quieter half in any case. `unexpected` counts the answers with another status than the right one.
 
 {full}
 

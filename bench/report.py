@@ -1,8 +1,9 @@
 """Turns as Markdown tables, each figure the median over the rounds."""
 
+from collections.abc import Callable
 from operator import attrgetter
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,7 +11,9 @@ from bench.soak import Sample
 from bench.turn import Turn
 
 QUIET = 0.1
-"""A turn in which something else used more of the machine counts only where there is no better one."""
+"""What something else may use of the machine during a turn."""
+
+T = TypeVar("T")
 
 
 def line(turn: Turn) -> str:
@@ -31,13 +34,19 @@ def grouped(turns: list[Turn], *fields: str) -> dict[Any, list[Turn]]:
     return found
 
 
+def quiet(items: list[T], disturbance: Callable[[T], float]) -> list[T]:
+    """Those in which nothing else used more than QUIET of the machine, and the quieter half in any case."""
+    ordered = sorted(items, key=disturbance)
+    return [item for place, item in enumerate(ordered) if 2 * place < len(ordered) or disturbance(item) <= QUIET]
+
+
 def medians(turns: list[Turn]) -> list[Turn]:
     """One turn for each subject and load: the medians of its quiet ones, all unexpected answers, the most memory."""
     made = []
     for group in grouped(turns, "operation", "connections", "subject").values():
-        quiet = [turn for turn in group if turn.elsewhere <= QUIET] or group
+        counted = quiet(group, attrgetter("elsewhere"))
         names = ("service", "postgres", "load", "rate", "p50", "p95", "p99", "elsewhere")
-        figures = {name: median(map(attrgetter(name), quiet)) for name in names}
+        figures = {name: median(map(attrgetter(name), counted)) for name in names}
         memory = min(turn.memory[0] for turn in group), max(turn.memory[1] for turn in group)
         unexpected = sum(turn.unexpected for turn in group)
         made.append(msgspec.structs.replace(group[0], unexpected=unexpected, memory=memory, **figures))

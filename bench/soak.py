@@ -9,7 +9,7 @@ import msgspec
 from bench.database import Server
 from bench.load import Order, warm_load
 from bench.processes import read
-from bench.subjects import SUBJECTS, running
+from bench.subjects import running, service
 from bench.traffic import OPERATIONS, exchanges
 
 REQUESTS = 500_000
@@ -27,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 def soak(server: Server) -> Iterator[Sample]:
     """Samples along REQUESTS requests of every operation that leaves the number of tasks as it is."""
-    subject = SUBJECTS["service"]
+    subject = service()
     server.seed(subject.database, tasks_each=20)
     steady = [operation for name, operation in OPERATIONS.items() if name not in ("create", "delete")]
     mixed = cycle(chain.from_iterable(zip(*map(exchanges, steady), strict=True)))

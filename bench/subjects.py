@@ -42,17 +42,16 @@ def service(name: str = "service", folder: Path = ROOT) -> Subject:
     return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
 
 
-SUBJECTS = {
+OTHERS = {
     subject.name: subject
     for subject in (
-        service(),
         Subject("floor", [sys.executable, *UVICORN, "bench.floor:app"], {}, operations=frozenset(("get", "list20"))),
         Subject("sqlmodel", SEED, {"POOL_SIZE": "5", "POOL_PRE_PING": "1"}),
         Subject("sqlmodel_tuned", SEED, {"POOL_SIZE": "20", "POOL_PRE_PING": ""}),
     )
 }
-"""This service, and what it is compared with. The design that it replaces comes twice: with the pool of its settings
-(5 connections, up to 15 more, each pinged before use), and with 20 that are kept and not pinged."""
+"""What it is compared with. The design that it replaces comes twice: with the pool of its settings (5 connections, up
+to 15 more, each pinged before use), and with 20 that are kept and not pinged."""
 
 
 class Running(msgspec.Struct, frozen=True):
