@@ -1,16 +1,16 @@
 """Two states of the service against each other. This decides whether a change is worth its lines."""
 
-import io
 import math
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 from bench.report import grouped, quiet, table
 from bench.subjects import Subject, service
@@ -35,10 +35,10 @@ def two_states(revisions: str) -> Iterator[list[Subject]]:
 
 def _copy(revision: str, folder: Path) -> Path:
     if revision:
-        command = [shutil.which("git") or "git", "archive", revision, *PARTS]
+        command = [shutil.which("git") or "git", "archive", "--format=zip", revision, *PARTS]
         archive = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
+        with ZipFile(BytesIO(archive)) as files:
+            files.extractall(folder)
     else:
         for part in PARTS:
             shutil.copytree(ROOT / part, folder / part)
