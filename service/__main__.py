@@ -25,6 +25,7 @@ def main() -> None:
     token.add_argument("--hours", type=float, default=24, help="how long it is good for (24)")
     commands.add_parser("health", help="exit with 0 when the service on HOST and PORT is ready")
     commands.add_parser("settings", help="print the table of settings")
+    commands.add_parser("openapi", help="print the OpenAPI document")
     try:
         run(parser.parse_args())
     except SettingsError as error:
@@ -48,6 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
             print(token(os.environ, arguments.user or DEMO_USER, int(arguments.hours * 3600)))
         case "settings":
             print(settings_table())
+        case "openapi":
+            from service.app import PRIVATE, PUBLIC
+            from service.openapi import Documents
+
+            print(Documents(PRIVATE, PUBLIC).openapi().body.decode())
         case "health":
             sys.exit(not is_ready(os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "4000"))
         case "migrate" | "rollback":

@@ -19,6 +19,8 @@ from service.server import serve
 from service.settings import ROOT, Settings, read_settings
 
 DATA = ROOT / ".data"
+EXAMPLE = "http://127.0.0.1:8080, http://localhost:8080"
+"""Where `make frontend` serves the page in examples/frontend."""
 DEMO_USER = UUID("7a5c0000-0000-4000-8000-000000000001")
 
 CALLS = """
@@ -76,8 +78,9 @@ def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` over .env; without a key, with a secret that is kept in .data."""
+    """`environment` over .env; without a key, with a secret that is kept in .data. The example page may call."""
     values = {name: value for name, value in {**dotenv_values(ROOT / ".env"), **environment}.items() if value}
+    values.setdefault("CORS_ORIGINS", EXAMPLE)
     if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
         DATA.mkdir(exist_ok=True)
         kept = DATA / "jwt_secret"

@@ -136,6 +136,14 @@ def test_dev_uses_what_the_environment_names(project: Path, empty_database: str)
     assert not (project / ".data").exists()
 
 
+def test_dev_lets_the_example_page_call(project: Path, empty_database: str) -> None:
+    origin = "http://127.0.0.1:8080"
+    with serving(project, DATABASE_URL=empty_database) as dev:
+        headers = {"Authorization": f"Bearer {dev.token}", "Origin": origin}
+        with urlopen(Request(dev.tasks, headers=headers)) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+
+
 def test_dev_prints_no_token_when_an_issuer_makes_them(project: Path, empty_database: str) -> None:
     environment = {"DATABASE_URL": empty_database, "JWKS_URL": "http://127.0.0.1:1/jwks"}
     with serving(project, **environment) as dev:

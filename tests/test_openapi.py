@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -123,6 +125,12 @@ def test_openapi_answers_with_the_document(api: Api) -> None:
 
     assert response.json() == DOCUMENT
     assert_documented(response)
+
+
+def test_openapi_is_what_the_command_prints() -> None:
+    printed = subprocess.run([sys.executable, "-m", "service", "openapi"], cwd=ROOT, capture_output=True, check=True)
+
+    assert json.loads(printed.stdout) == DOCUMENT
 
 
 def test_openapi_has_the_version_of_the_project() -> None:
