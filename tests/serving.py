@@ -107,6 +107,8 @@ def serving(**settings: Any) -> Iterator[Api]:
         loops.put((asyncio.get_running_loop(), stop, server.servers[0].sockets[0].getsockname()[1]))
         await stop.wait()
         server.servers[0].close()  # and not server.shutdown(), which always sleeps for 0.1 s
+        for connection in list(server.server_state.connections):
+            connection.shutdown()  # a browser keeps some open
         await server.lifespan.shutdown()
 
     with ThreadPoolExecutor(1) as thread:

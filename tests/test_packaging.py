@@ -22,7 +22,7 @@ def test_lock_has_a_hash_for_every_package() -> None:
 
 
 def test_lock_of_each_group_is_within_the_next() -> None:
-    groups = [locked(group).items() for group in ("run", "dev", "test", "check")]
+    groups = [locked(group).items() for group in ("run", "dev", "test", "browser", "check")]
     for smaller, larger in pairwise(groups):
         assert smaller < larger
 
