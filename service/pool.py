@@ -155,14 +155,17 @@ class Pool:
         if lane in self.idle:
             self.idle.remove(lane)
 
-    def _add_lane(self) -> asyncio.Task[None]:
+    def _add_lane(self, tries: int = 3) -> asyncio.Task[None]:
         self._opening += 1  # here, and not in the task: a burst of requests would start more of them than fit
-        return self._start(self._open_lane())
+        return self._start(self._open_lane(tries))
 
-    async def _open_lane(self) -> None:
+    async def _open_lane(self, tries: int) -> None:
         try:
             lane = await open_lane(self._url, self._settings, self._statements, self._closed)
         except Exception as error:  # whatever it is, it is tried again
+            if tries > 1 and self.failure is None and not isinstance(error, TimeoutError):
+                self._add_lane(tries - 1)  # at once: a database that is away is so three times in a row
+                return
             if repr(error) != repr(self.failure):
                 logger.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
             self.failure = error.with_traceback(None)
