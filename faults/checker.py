@@ -43,7 +43,8 @@ async def judge(stage: Stage) -> Outcome:
         stage.require(bool(difference.lost) == stage.expects_loss, f"{difference.lost} tasks not as acknowledged")
         stage.require(not journal.missing or stage.expects_loss, f"{journal.missing} tasks gone that were acknowledged")
         stage.require(not difference.twice, f"{difference.twice} tasks made twice")
-        stage.require(not difference.undeclared, f"{difference.undeclared} writes refused flatly, and done")
+        undeclared = difference.undeclared and not stage.expects_loss  # a task that is lost may look deleted
+        stage.require(not undeclared, f"{difference.undeclared} writes refused flatly, and done")
         stage.require(not load.wrong, f"{len(load.wrong)} reads of something else")
         if load.healed_at:
             outcome.healed = load.recovery()

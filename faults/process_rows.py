@@ -27,7 +27,7 @@ SCHEMA_CHANGES: tuple[LiteralString, ...] = (
 )
 
 REPLACED = 6.0
-"""Seconds: uvicorn looks twice a second, and waits for 5 s when the worker dies just as it is asked whether it lives."""
+"""Seconds: uvicorn looks twice a second, and waits for 5 s when a worker dies as it is asked whether it lives."""
 
 
 async def worker_killed(stage: Stage) -> None:
