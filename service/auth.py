@@ -32,7 +32,10 @@ class User(msgspec.Struct, frozen=True, gc=False):
 
 
 class Authenticator:
-    """Verifies tokens and remembers those that passed, the oldest of TOKEN_CACHE_SIZE being forgotten first."""
+    """Verifies tokens and remembers those that passed, the oldest of TOKEN_CACHE_SIZE being forgotten first.
+
+    Raises SettingsError when JWKS_FILE holds no key set.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.misses = 0
@@ -52,7 +55,7 @@ class Authenticator:
         return len(self._users)
 
     async def open(self) -> None:
-        """Begins to read the issuer's keys. Raises SettingsError when JWKS_FILE holds none."""
+        """Begins to read the issuer's keys."""
         if isinstance(self._keys, KeySet):
             await self._keys.open()
 

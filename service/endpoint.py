@@ -1,5 +1,6 @@
 """A private operation as an ASGI endpoint: who asks, for what, the handler, the answer, the log line."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from service.auth import Authenticator, User
 from service.database import Database
-from service.errors import FORBIDDEN, UNAUTHORIZED, Headers, Problem, invalid, problem_for
+from service.errors import (
+    FORBIDDEN,
+    OUTCOME_UNKNOWN,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Headers,
+    Problem,
+    invalid,
+    problem_for,
+)
 from service.lanes import UUID
 from service.listing import Cursors
 from service.log import RequestLog, request_id
@@ -87,6 +97,8 @@ class Private:
             response = refusal(problem_for(error))
             if response.status == 500:
                 logger.exception("%s failed, request %s", self.name, number.decode())
+        except asyncio.CancelledError:  # the stop has its deadline; uvicorn would answer 500, in plain text
+            response = refusal(Problem(UNAVAILABLE if scope["method"] == "GET" else OUTCOME_UNKNOWN))
         await send_response(send, response, (*PRIVATE, (b"x-request-id", number)))
         self._service.log.write(scope["method"], self.name, response.status, perf_counter() - started, number)
 

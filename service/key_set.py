@@ -31,6 +31,7 @@ class KeySet:
     """The issuer's public keys, read from JWKS_URL or JWKS_FILE off the event loop.
 
     What was read last is kept while the issuer is away. `changed` is called after every change.
+    Raises SettingsError when JWKS_FILE holds no key set.
     """
 
     algorithms = tuple(ALGORITHMS.values())
@@ -38,8 +39,8 @@ class KeySet:
     def __init__(self, settings: Settings, changed: Callable[[], None]) -> None:
         self.failure = "not read yet"
         """Why the last read failed; empty when it did not."""
-        self._file = settings.jwks_file
-        self._source = Path(self._file).read_bytes if self._file else partial(fetch, settings.jwks_url)
+        file = settings.jwks_file
+        self._source = Path(file).read_bytes if file else partial(fetch, settings.jwks_url)
         self._refresh = settings.jwks_refresh
         self._cooldown = settings.jwks_cooldown
         self._changed = changed
@@ -48,18 +49,17 @@ class KeySet:
         self._asked = -math.inf  # monotonic time of the last read for the sake of an unknown key
         self._reading: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        if file:  # now, as a bad setting; in open() it would be the server's failure, told by a traceback
+            try:
+                self._document = self._source()
+                self._keys = usable_keys(self._document)
+                self.failure = ""
+            except Exception as error:  # whatever it was
+                raise SettingsError(f"JWKS_FILE holds no key set: {_reason(error)}") from None
 
     async def open(self) -> None:
-        """Begins to read the key set, now and every JWKS_REFRESH seconds. Waits for a file, not for an issuer.
-
-        Raises SettingsError when JWKS_FILE holds no key set.
-        """
-        first = self._read()
-        if self._file:
-            await first
-            if self.failure:
-                raise SettingsError(f"JWKS_FILE holds no key set: {self.failure}")
-        self._refreshing = asyncio.create_task(self._keep_fresh(first))
+        """Begins to read the key set, now and every JWKS_REFRESH seconds."""
+        self._refreshing = asyncio.create_task(self._keep_fresh(self._read()))
 
     async def close(self) -> None:
         """Ends what open() began; a fetch under way ends by its own deadline, unheard."""
@@ -104,8 +104,7 @@ class KeySet:
                 self._changed()
             self.failure = ""
         except Exception as error:  # whatever it was: the known keys stay, and the next read comes
-            # an OSError's text would show the path
-            self.failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            self.failure = _reason(error)
             logger.warning("The key set could not be read: %s", self.failure)
 
     async def _keep_fresh(self, reading: asyncio.Task[None]) -> None:
@@ -113,6 +112,10 @@ class KeySet:
             await asyncio.wait([reading])
             await asyncio.sleep(min(self._refresh, RETRY_SECONDS) if self.failure else self._refresh)
             reading = self._read()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__  # an OSError's text shows the path
 
 
 def fetch(url: str) -> bytes:

@@ -6,6 +6,7 @@ from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
@@ -25,14 +26,17 @@ def serve(settings: Settings) -> None:
     config = configuration(settings)
     if settings.workers > 1:
         create_app(settings)  # what is wrong with the settings is better said once than by each worker, again and again
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            raise SystemExit(STARTUP_FAILURE)
         return
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the stop it asks for would count as a failure
     with suppress(KeyboardInterrupt):  # uvicorn raises what stopped it once more after its graceful stop
         server.run()
     if not server.started:
-        raise SystemExit(3)
+        raise SystemExit(STARTUP_FAILURE)
 
 
 def configuration(settings: Settings) -> uvicorn.Config:

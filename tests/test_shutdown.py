@@ -1,0 +1,163 @@
+"""`python -m service serve` as a process: how it starts, refuses to start, and stops."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+
+from service.settings import ROOT, read_settings
+from tests.database import BLOCKED, locked
+from tests.serving import SECRET, UNKNOWN, Caller, refused, until
+
+
+class Served:
+    """A service in a process of its own, once it is ready."""
+
+    def __init__(self, process: "subprocess.Popen[str]", client: httpx.Client, caller: Caller) -> None:
+        self.process = process
+        self.client = client
+        self.ada = caller
+
+    def ready(self) -> int | None:
+        """The status of /readyz; None when nobody listens."""
+        try:
+            return self.client.get("/readyz").status_code
+        except httpx.TransportError:
+            return None
+
+    def ended(self) -> int:
+        """The exit status, when it ends without a traceback."""
+        printed, _ = self.process.communicate(timeout=20)
+        assert "Traceback" not in printed, printed
+        return self.process.returncode
+
+
+def start(**environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", "serve"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@contextmanager
+def served(database_url: str, **settings: str) -> Iterator[Served]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port)} | settings
+    with start(**environment) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        running = Served(process, client, Caller(client, read_settings(environment), uuid4()))
+        try:
+            until(lambda: running.ready() == 200, 20)
+            yield running
+        finally:
+            process.terminate()
+
+
+def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, rows: Callable[..., list[Any]]) -> None:
+    settings = {"SHUTDOWN_DELAY": "1", "STATEMENT_TIMEOUT": "30"}
+    with served(database, **settings) as service, ThreadPoolExecutor() as threads:
+        service.ada.create(title="x")
+        with locked(database, "exclusive"):
+            under_way = threads.submit(service.ada.create, title="y")
+            until(lambda: rows(BLOCKED))
+            service.process.terminate()
+            until(lambda: service.ready() == 503)
+            assert service.client.get("/readyz").json()["errors"][0]["msg"] == "stopping"
+            assert service.client.get("/livez").status_code == 200
+            service.process.terminate()  # once more changes nothing
+            assert [task["title"] for task in service.ada.list().json()] == ["x"]
+            until(lambda: service.ready() is None)
+            assert service.process.poll() is None
+        assert under_way.result().status_code == 201
+        assert service.ended() == 0
+
+
+def test_a_request_that_hangs_holds_up_the_stop_no_longer_than_its_deadline(
+    database: str, rows: Callable[..., list[Any]]
+) -> None:
+    settings = {"SHUTDOWN_DELAY": "0", "SHUTDOWN_TIMEOUT": "1", "STATEMENT_TIMEOUT": "300", "ACQUIRE_TIMEOUT": "300"}
+    with served(database, **settings) as service, ThreadPoolExecutor() as threads:
+        service.ada.create(title="x")
+        with locked(database, "exclusive"):
+            hangs = threads.submit(service.ada.create, title="y")
+            until(lambda: rows(BLOCKED))
+            service.process.terminate()
+            assert service.ended() == 0
+            assert refused(hangs.result()) == UNKNOWN
+            until(lambda: not rows(BLOCKED))  # it was cancelled
+        assert rows("select title from tasks") == [("x",)]
+
+
+def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:
+    with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
+
+        def workers() -> set[psutil.Process]:
+            with suppress(psutil.ZombieProcess):  # one that was killed, until its parent has noticed
+                children = psutil.Process(service.process.pid).children()
+                return {child for child in children if "spawn_main" in "".join(child.cmdline())}
+            return set()
+
+        def answering() -> int:
+            """How many workers have made the ids of a few requests."""
+            ids = set()
+            for _ in range(20):
+                with httpx.Client(base_url=service.client.base_url) as client:
+                    ids.add(client.get("/livez").headers["x-request-id"].partition("-")[0])
+            return len(ids)
+
+        until(lambda: answering() == 2)
+        first, second = workers()
+        first.kill()
+        until(lambda: len(workers()) == 2 and first not in workers())
+        assert second in workers()
+        until(lambda: service.ready() == 200)
+        assert service.ada.create(title="x").status_code == 201
+        last = workers()
+        service.process.terminate()
+        assert service.ended() == 0
+        assert not any(worker.is_running() for worker in last)
+
+
+def test_ctrl_c_stops_without_a_word(database: str) -> None:
+    with served(database, LOG_LEVEL="warning") as service:
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.communicate(timeout=20)[0] == ""
+        assert service.process.returncode == 0
+
+
+def test_a_start_that_cannot_work_is_refused_in_one_line() -> None:
+    url, workers = "postgresql://127.0.0.1:1/none", {"WORKERS": "2"}
+    with socket.create_server(("127.0.0.1", 0)) as taken, ExitStack() as running:
+        port = str(taken.getsockname()[1])
+        expected: list[tuple[dict[str, str], str]] = [
+            ({"JWT_SECRET": SECRET}, "error: DATABASE_URL is missing"),
+            ({"DATABASE_URL": url}, "error: set exactly one of JWT_SECRET, JWKS_URL and JWKS_FILE"),
+            ({"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET}, "error: DATABASE_URL is not like"),
+            (
+                {"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET} | workers,
+                "error: DATABASE_URL is not like",
+            ),
+            ({"DATABASE_URL": url, "JWKS_FILE": "/none/hunter2"} | workers, "error: JWKS_FILE"),
+            ({"DATABASE_URL": url, "JWT_SECRET": SECRET, "PORT": port}, "address already in use"),
+            ({"DATABASE_URL": url, "JWT_SECRET": SECRET, "PORT": port} | workers, "address already in use"),
+        ]
+        started = [running.enter_context(start(**environment)) for environment, _ in expected]
+        for process, (_, said) in zip(started, expected, strict=True):
+            printed, _ = process.communicate(timeout=20)
+            assert said.lower() in printed.lower()
+            assert "Traceback" not in printed
+            assert "hunter2" not in printed
+            assert process.returncode not in (0, None)
