@@ -18,11 +18,13 @@ from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.health import Health
 from service.listing import Cursors
 from service.log import RequestLog
+from service.metrics import CountedLog, Metrics, expose
 from service.openapi import Documents
 from service.routing import FlatRoutes, Row, starlette_routes
 from service.settings import Settings
 from service.shutdown import announced
 from service.tasks import complete_task, create_task, delete_task, get_task, list_tasks, update_task
+from service.timing import TimedDatabase, TimedPrivate
 from service.wire import refusal
 
 PRIVATE = [
@@ -39,14 +41,18 @@ PUBLIC = ("/health", "/livez", "/readyz", "/openapi.json", "/docs")
 
 def create_app(settings: Settings) -> ASGIApp:
     """The application. Nothing is opened until its lifespan begins."""
-    database = Database(settings)
+    authenticator = Authenticator(settings)
+    database = TimedDatabase(settings) if settings.server_timing else Database(settings)
+    private = TimedPrivate if settings.server_timing else Private
     health = Health(settings, database)
-    service = Service(settings, Authenticator(settings), database, RequestLog(settings.log_level), Cursors(settings))
+    metrics = Metrics(authenticator, database)
+    log = CountedLog(settings.log_level, metrics) if settings.metrics_port else RequestLog(settings.log_level)
+    service = Service(settings, authenticator, database, log, Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
     table: list[Row] = []
     for method, path, handler in PRIVATE:
-        endpoint = Private(handler, service)
+        endpoint = private(handler, service)
         table.append((method, path, compressed(endpoint) if handler is list_tasks else endpoint))
     for path, respond in zip(PUBLIC, responders, strict=True):
         table.append(("GET", path, Public(respond, service, name=path[1:])))
@@ -55,15 +61,18 @@ def create_app(settings: Settings) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await service.authenticator.open()
         await database.open()
-        watch = asyncio.create_task(health.watch())
+        watches = [asyncio.create_task(health.watch())]
+        if settings.metrics_port:
+            watches.append(asyncio.create_task(expose(metrics, settings)))
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be walked by every collection
         try:
             with announced(health, settings.shutdown_delay):
                 yield
         finally:
-            watch.cancel()
-            await asyncio.wait([watch])
+            for watch in watches:
+                watch.cancel()
+            await asyncio.wait(watches)
             await service.authenticator.close()
             await database.close()
             service.log.flush()

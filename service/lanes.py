@@ -1,6 +1,7 @@
 """A lane: one connection with its prepared statements. The only importer of asyncpg."""
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -53,11 +54,12 @@ def worth_another_try(error: Exception, started: float) -> bool:
 class Lane:
     """One connection. `answered` is when it last answered, `used` when last to a request: monotonic, in seconds."""
 
-    __slots__ = ("answered", "connection", "doubtful", "fetch", "prepared", "timeout", "used", "warned")
+    __slots__ = ("answered", "connection", "doubtful", "errors", "fetch", "prepared", "timeout", "used", "warned")
 
-    def __init__(self, connection: Any, timeout: float) -> None:
+    def __init__(self, connection: Any, timeout: float, errors: Counter[str]) -> None:
         self.connection = connection
         self.timeout = timeout
+        self.errors = errors
         self.prepared: dict[str, Any] = {}
         self.fetch: dict[str, Callable[..., Awaitable[list[asyncpg.Record]]]] = {}
         self.answered = self.used = time.monotonic()
@@ -93,11 +95,13 @@ class Lane:
             except STALE:
                 rows = await self._run_anew(statement, arguments)
         except asyncpg.PostgresError as error:
+            self._count(error)
             if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
                 raise Lost from error  # FATAL, as in a server's shutdown: this connection has ended
             self.doubtful = False
             raise
         except LOST as error:
+            self._count(error)
             raise Lost from error
         self.doubtful = False
         return rows
@@ -119,10 +123,16 @@ class Lane:
         self.doubtful = True
         try:
             rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
-        except (*LOST, asyncpg.PostgresConnectionError) as error:
+        except (*LOST, asyncpg.PostgresConnectionError) as error:  # what else it is, is seen when each runs alone
+            self._count(error)
             raise Lost from error
         self.doubtful = False
         return rows
+
+    def _count(self, error: Exception) -> None:
+        # what never reached us has no SQLSTATE: these are what the server notes for it
+        sqlstate = getattr(error, "sqlstate", None) or ("57014" if isinstance(error, TimeoutError) else "08006")
+        self.errors[sqlstate[:2]] += 1
 
     async def answers(self) -> bool:
         """Whether the server still answers here, in time; a cancellation under way is waited for."""
@@ -135,10 +145,15 @@ class Lane:
 
 
 async def open_lane(
-    url: str, settings: Settings, statements: Sequence[Statement], on_close: Callable[[Lane], None]
+    url: str,
+    settings: Settings,
+    statements: Sequence[Statement],
+    errors: Counter[str],
+    on_close: Callable[[Lane], None],
 ) -> Lane:
-    """A new connection with `statements` prepared; `on_close` is called once when it ends, from whichever side.
+    """A new connection with `statements` prepared, whose failures are added to `errors` by their SQLSTATE's class.
 
+    `on_close` is called once when it ends, from whichever side.
     Raises TimeoutError after `connect_timeout`, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
     """
     named = settings.prepared_statements
@@ -149,7 +164,7 @@ async def open_lane(
         max_cached_statement_lifetime=0,
         server_settings={"application_name": "task-service"},
     )
-    lane = Lane(connection, settings.statement_timeout)
+    lane = Lane(connection, settings.statement_timeout, errors)
     try:
         await lane.prepare(statements, named=named)
         # asyncpg prepares without a Sync: a transaction would stay open, with its locks and its now(), until first use

@@ -7,7 +7,7 @@ here a free connection is one list.pop() away, and `make bench` shows what that 
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -32,7 +32,7 @@ ATTEMPTS = 3
 class Pool:
     """Lanes to one database: `lanes` are open, `idle` of them free, the one used last at the end.
 
-    `failure` is why the last new connection could not be made, and None when it could.
+    `failure` is why the last new connection could not be made, or None; `errors` counts failures by SQLSTATE class.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,8 +41,8 @@ class Pool:
         self.waiting: deque[asyncio.Future[Lane]] = deque()
         self.answered = float("-inf")
         self.failure: Exception | None = None
-        self.timeouts = 0
-        self.shed = 0
+        self.timeouts = self.shed = 0
+        self.errors: Counter[str] = Counter()
         self._settings = settings
         self._url = for_asyncpg(settings.database_url)
         self._statements = tenant_statements()
@@ -83,12 +83,11 @@ class Pool:
         if len(self.lanes) + self._opening < self._settings.pool_max_size and not self.failure:
             self._add_lane()
         loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+        waiter: asyncio.Future[Lane] = loop.create_future()
         self.waiting.append(waiter)
         timer = loop.call_at(deadline or loop.time() + self._settings.acquire_timeout, self._expire_waiter, waiter)
         try:
-            lane: Lane = await waiter
-            return lane
+            return await waiter
         except asyncio.CancelledError:
             if waiter in self.waiting:
                 self.waiting.remove(waiter)
@@ -161,8 +160,9 @@ class Pool:
 
     async def _open_lane(self, tries: int) -> None:
         try:
-            lane = await open_lane(self._url, self._settings, self._statements, self._closed)
+            lane = await open_lane(self._url, self._settings, self._statements, self.errors, self._closed)
         except Exception as error:  # whatever it is, it is tried again
+            self.errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
             if tries > 1 and self.failure is None and not isinstance(error, TimeoutError):
                 self._add_lane(tries - 1)  # at once: a database that is away is so three times in a row
                 return

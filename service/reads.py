@@ -65,7 +65,7 @@ class Reads:
         self._flights: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Waiter:
+    def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Awaitable[list[Row]]:
         """The rows of one read. Raises Problem(OVERLOADED) at once when too many wait."""
         if self.waiting >= self._settings.max_waiting:
             self._database.shed += 1

@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: Annotated[Seconds, Meta(description="wait for a new connection to open at most")] = 5
     probe_interval: Annotated[Seconds, Meta(description="how often readiness asks the database")] = 1
     prepared_statements: Annotated[
-        bool, Meta(description="off behind a pooler without them (PgBouncer before 1.21)")
+        bool, Meta(description="`false` behind a pooler without them (PgBouncer before 1.21)")
     ] = True
     provision_users: Annotated[bool, Meta(description="a user's first task makes the row in `users`")] = True
 
@@ -67,7 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[LogLevel, Meta(description="`info` logs every request, `warning` only failures")] = "info"
     cors_origins: Annotated[str, Meta(description="allowed origins, comma-separated")] = ""
     server_timing: Annotated[bool, Meta(description="answer with `Server-Timing`: auth, wait, db")] = False
-    metrics_port: Annotated[int, Meta(ge=0, le=65535, description="Prometheus on this port; 0 is off")] = 0
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Prometheus on this port, each further worker on the next; 0 is off")
+    ] = 0
 
     def __repr__(self) -> str:
         return "Settings(...)"  # values may be secret, and reprs reach logs
@@ -82,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("JWKS_URL is not an https address (http is for loopback only)")
         if self.pool_min_size > self.pool_max_size:
             raise SettingsError("POOL_MIN_SIZE is larger than POOL_MAX_SIZE")
+        ports = range(self.metrics_port, self.metrics_port + self.workers)
+        if self.metrics_port and (self.port in ports or ports[-1] > 65535):
+            raise SettingsError("METRICS_PORT is too close to PORT, or to 65535, for a port to each of WORKERS")
         if "*" in self.cors_origins:
             raise SettingsError("CORS_ORIGINS names origins; * would let every site act for a user")
 
