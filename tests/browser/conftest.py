@@ -1,29 +1,65 @@
-"""Debian's Chromium, headless. CHROMIUM names another one."""
+"""Debian's Chromium, headless, and the example page on an origin of its own, beside the real application."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.serving import Api
+from service.settings import ROOT
+from tests.serving import Api, serving
+
+EXAMPLE = ROOT / "examples" / "frontend"
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.exit("Chromium is not found. On Debian: apt-get install chromium. CHROMIUM names another one.", 1)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-            args=["--disable-gpu", "--disable-quic", "--disable-sync"],
+            executable_path=chromium, args=["--disable-gpu", "--disable-quic", "--disable-sync"]
         )
         yield browser
         browser.close()
+
+
+class Silent(SimpleHTTPRequestHandler):
+    """Serves files, and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def example() -> Iterator[str]:
+    """The origin of the example page."""
+    if not (EXAMPLE / "build" / "page.js").exists():
+        pytest.exit("The example page is not built: `make browser` does that first. It needs Node 20 or later.", 1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(EXAMPLE))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def api(database: str, example: str) -> Iterator[Api]:
+    with serving(database_url=database, cors_origins=example) as running:
+        yield running
 
 
 @pytest.fixture
 def page(browser: Browser, api: Api) -> Iterator[Page]:
     """An empty page, whose addresses begin at the service."""
     with browser.new_page(base_url=str(api.anonymous.base_url), viewport={"width": 1280, "height": 1000}) as page:
+        page.set_default_timeout(10_000)
         yield page
 
 

@@ -52,7 +52,10 @@ export class Row {
     this.element.classList.toggle("is-done", shown.completed);
     this.element.ariaBusy = String(waiting > 0);
     this.#done.checked = shown.completed;
-    this.#done.ariaLabel = `Done: ${shown.title}`;
+    for (const name of ["done", "edit", "delete"]) {
+      const control = this.element.querySelector<HTMLElement>(`.main .${name}`);
+      if (control) control.ariaLabel = `${name[0]?.toUpperCase()}${name.slice(1)}: ${shown.title}`;
+    }
     this.#title.textContent = shown.title;
     this.#description.textContent = shown.description;
     this.#description.hidden = !shown.description;

@@ -1,0 +1,102 @@
+"""A page of another origin that lives a task's whole life with `fetch`, preflights included."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.serving import Api, Caller
+
+LIFE = """
+async ([tasks, token]) => {
+  const answers = [];
+  const call = async (method, url, headers = {}, body) => {
+    const answer = await fetch(url, {
+      method,
+      cache: headers["If-Match"] ? "force-cache" : "default", // see examples/frontend/src/api.ts
+      headers: { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }), ...headers },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    answers.push([method, answer.status]);
+    return { headers: answer.headers, body: text && JSON.parse(text) };
+  };
+  const once = { "Idempotency-Key": crypto.randomUUID() };
+  const made = await call("POST", tasks, once, { title: "Buy milk" });
+  const again = await call("POST", tasks, once, { title: "Buy milk" });
+  const task = new URL(made.headers.get("Location"), tasks).href;
+  await call("POST", tasks, {}, { title: "Another" });
+  const page = await call("GET", `${tasks}?limit=1`);
+  await call("GET", task, { "If-None-Match": made.headers.get("ETag") });
+  const changed = await call("PUT", task, { "If-Match": made.headers.get("ETag") }, { title: "Buy oat milk" });
+  const late = await call("PUT", task, { "If-Match": made.headers.get("ETag") }, { title: "Buy tea" });
+  const done = await call("PATCH", `${task}/complete`, { "If-Match": changed.headers.get("ETag") });
+  await call("DELETE", task, { "If-Match": done.headers.get("ETag") });
+  await call("GET", task);
+  return {
+    answers,
+    replayed: again.headers.get("Idempotent-Replayed"),
+    link: page.headers.get("Link"),
+    requestId: page.headers.get("X-Request-ID"),
+    detail: late.body.detail,
+    completed: done.body.completed,
+  };
+}
+"""
+
+
+@pytest.fixture
+def preflights(page: Page) -> list[str]:
+    """The path of each preflight that the browser sends; what it answers from its cache is none."""
+    paths: list[str] = []
+
+    def note(event: dict[str, Any]) -> None:
+        if event["request"]["method"] == "OPTIONS":
+            paths.append(event["request"]["url"].partition("/tasks")[2])
+
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.requestWillBeSent", note)
+    return paths
+
+
+def test_fetch_from_another_origin_lives_the_life_of_a_task(
+    page: Page, example: str, api: Api, ada: Caller, preflights: list[str]
+) -> None:
+    page.goto(example)
+
+    life = page.evaluate(LIFE, [f"{api.anonymous.base_url}{ada.tasks}", ada.token])
+
+    assert life["answers"] == [
+        ["POST", 201],
+        ["POST", 201],
+        ["POST", 201],
+        ["GET", 200],
+        ["GET", 304],
+        ["PUT", 200],
+        ["PUT", 412],
+        ["PATCH", 200],
+        ["DELETE", 204],
+        ["GET", 404],
+    ]
+    assert life["replayed"] == "true"
+    assert 'rel="next"' in life["link"]
+    assert life["requestId"]
+    assert "changed meanwhile" in life["detail"]
+    assert life["completed"] is True
+    assert [task["title"] for task in ada.list().json()] == ["Another"]
+    task = preflights[2]
+    assert preflights == ["", "?limit=1", task, f"{task}/complete"]  # one for each address, not for each call
+
+
+def test_fetch_from_an_origin_that_is_not_allowed_reads_nothing(
+    page: Page, example: str, api: Api, ada: Caller
+) -> None:
+    page.goto(example.replace("127.0.0.1", "localhost"))
+
+    failure = page.evaluate(
+        "([url, token]) => fetch(url, {headers: {Authorization: `Bearer ${token}`}}).catch(error => error.name)",
+        [f"{api.anonymous.base_url}{ada.tasks}", ada.token],
+    )
+
+    assert failure == "TypeError"
