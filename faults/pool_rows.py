@@ -3,6 +3,7 @@
 import asyncio
 import random
 from time import monotonic
+from uuid import uuid4
 
 import msgspec
 
@@ -16,7 +17,9 @@ CLIENTS = 500
 async def pool_exhaustion(stage: Stage) -> None:
     """the table of tasks locked for 5 s, and 500 clients: who finds too many waiting is refused at once"""
     server, load = await stage.usual(MAX_WAITING="20")
-    callers = [load.service.caller() for _ in range(CLIENTS)]
+    user = uuid4()
+    callers = [load.service.caller(user) for _ in range(CLIENTS)]
+    await callers[0].call("create_task", "POST", callers[0].tasks, {"title": "for the user's own row"})
     until = monotonic() + 5
     async with await server.session() as blocker, blocker.transaction():
         await blocker.execute("lock table tasks")
