@@ -60,20 +60,18 @@ def document(table: Iterable[Row]) -> JSONObject:
     for method, path, handler in table:
         operation = OPERATIONS[handler.__name__]
         names = re.findall(r"{(\w+)}", path)
-        item = paths.setdefault(path, {"parameters": [_ref("parameters", name) for name in (*names, "X-Request-ID")]})
-        item[method.lower()] = {
+        documented = paths.setdefault(path, {})[method.lower()] = {
             "operationId": handler.__name__,
             "summary": (handler.__doc__ or "").partition("\n")[0].removesuffix("."),
             "tags": ["tasks" if names else "service"],
             "security": [{"bearerAuth": []}] if names else [],
+            "parameters": [_ref("parameters", name) for name in (*names, *operation.parameters, "X-Request-ID")],
             "responses": _success(operation, schemas) | _refusals(refusals(method, path, operation), schemas),
         }
-        if operation.parameters:
-            item[method.lower()]["parameters"] = [_ref("parameters", name) for name in operation.parameters]
         if operation.takes:
             examples = {name: {"value": body} for name, body in operation.bodies.items()}
             content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
-            item[method.lower()]["requestBody"] = {"required": not operation.optional, "content": content}
+            documented["requestBody"] = {"required": not operation.optional, "content": content}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Task service", "version": VERSION, "description": DESCRIPTION},

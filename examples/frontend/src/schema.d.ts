@@ -7,17 +7,8 @@ export interface paths {
     "/api/{user_id}/tasks": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
-            path: {
-                /**
-                 * @description whose tasks: the token's `sub`
-                 * @example 7a5c0000-0000-4000-8000-000000000001
-                 */
-                user_id: components["parameters"]["user_id"];
-            };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         /** All of the user's tasks, newest first, or those that the query asks for */
@@ -34,22 +25,8 @@ export interface paths {
     "/api/{user_id}/tasks/{task_id}": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
-            path: {
-                /**
-                 * @description whose tasks: the token's `sub`
-                 * @example 7a5c0000-0000-4000-8000-000000000001
-                 */
-                user_id: components["parameters"]["user_id"];
-                /**
-                 * @description which task
-                 * @example 0195d1f0-6c7a-7000-8000-000000000002
-                 */
-                task_id: components["parameters"]["task_id"];
-            };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         /** One task */
@@ -67,22 +44,8 @@ export interface paths {
     "/api/{user_id}/tasks/{task_id}/complete": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
-            path: {
-                /**
-                 * @description whose tasks: the token's `sub`
-                 * @example 7a5c0000-0000-4000-8000-000000000001
-                 */
-                user_id: components["parameters"]["user_id"];
-                /**
-                 * @description which task
-                 * @example 0195d1f0-6c7a-7000-8000-000000000002
-                 */
-                task_id: components["parameters"]["task_id"];
-            };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         get?: never;
@@ -98,10 +61,7 @@ export interface paths {
     "/health": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -118,10 +78,7 @@ export interface paths {
     "/livez": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -138,10 +95,7 @@ export interface paths {
     "/readyz": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -158,10 +112,7 @@ export interface paths {
     "/openapi.json": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -178,10 +129,7 @@ export interface paths {
     "/docs": {
         parameters: {
             query?: never;
-            header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -387,10 +335,10 @@ export interface operations {
                 q?: components["parameters"]["q"];
             };
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description `ETag` values in quotes, or `*`: what has one of them is not sent again */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
@@ -495,10 +443,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description an id of this intent, such as a random UUID: sent again with the same body, it makes no second task */
                 "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
@@ -617,10 +565,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description `ETag` values in quotes, or `*`: what has one of them is not sent again */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
@@ -737,10 +685,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
@@ -882,10 +830,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
@@ -989,10 +937,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
-                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
