@@ -75,3 +75,25 @@ class Database(Pool):
             raise
         finally:
             self.release(lane)
+
+    async def probe(self, statement: Statement) -> list[Any] | None:
+        """The rows of a statement that need not be prepared, on the idle lane silent the longest; None if all are busy.
+
+        Raises TimeoutError, OSError, or what asyncpg raises.
+        """
+        if not self.idle:
+            return None
+        lane = min(self.idle, key=lambda lane: lane.answered)
+        used = lane.used
+        self.idle.remove(lane)
+        lane.doubtful = True
+        try:
+            rows: list[Any] = await lane.connection.fetch(statement.text, timeout=self._settings.statement_timeout)
+            lane.doubtful = False
+            return rows
+        finally:
+            self.release(lane)
+            if lane in self.idle:  # a probe is no use: the lane goes where it came from, to be closed one day
+                self.idle.remove(lane)
+                self.idle.insert(0, lane)
+                lane.used = used

@@ -15,7 +15,7 @@ from service.database_url import for_asyncpg
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.lanes import Lane, open_lane
 from service.settings import Settings
-from service.statements import Statement, tenant_statements
+from service.statements import tenant_statements
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,11 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Opens POOL_MIN_SIZE lanes. A database that is away is no error: it is tried again until it is there."""
-        await self._add_lane()
+        """Opens POOL_MIN_SIZE lanes, and waits for the first as long as a request would.
+
+        A database that is away is no error: it is tried again until it is there.
+        """
+        await asyncio.wait([self._add_lane()], timeout=self._settings.acquire_timeout)
         self._start(self._keep())
 
     async def close(self) -> None:
@@ -126,28 +129,6 @@ class Pool:
         finally:
             if lane.doubtful:
                 lane.connection.terminate()  # _closed() takes it out
-
-    async def probe(self, statement: Statement) -> list[Any] | None:
-        """The rows of a statement that need not be prepared, on the idle lane silent the longest; None if all are busy.
-
-        Raises TimeoutError, OSError, or what asyncpg raises.
-        """
-        if not self.idle:
-            return None
-        lane = min(self.idle, key=lambda lane: lane.answered)
-        used = lane.used
-        self.idle.remove(lane)
-        lane.doubtful = True
-        try:
-            rows: list[Any] = await lane.connection.fetch(statement.text, timeout=self._settings.statement_timeout)
-            lane.doubtful = False
-            return rows
-        finally:
-            self.release(lane)
-            if lane in self.idle:  # a probe is no use: the lane goes where it came from, to be closed one day
-                self.idle.remove(lane)
-                self.idle.insert(0, lane)
-                lane.used = used
 
     def _closed(self, lane: Lane) -> None:
         self.lanes.discard(lane)

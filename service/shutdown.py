@@ -25,9 +25,9 @@ def announced(health: Health, delay: float) -> Iterator[None]:
     stop = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        if callable(stop) and not health.stopping:
-            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
         health.stopping = True
+        if callable(stop):
+            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
 
     signal.signal(signal.SIGTERM, on_sigterm)
     try:

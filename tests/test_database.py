@@ -20,13 +20,15 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from service import lanes, pool
+from service.database import Database
 from service.database_url import for_psycopg
 from service.embedded_postgres import embedded_postgres
 from service.migrations import migrate
+from service.settings import read_settings
 from service.tasks import CREATE_TASK, GET_TASK
 from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
 from tests.proxy import Proxy
-from tests.serving import UNKNOWN, Api, Caller, refused, serving, until
+from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -206,6 +208,39 @@ def test_connections_that_never_answer_again_are_replaced(proxy: Proxy) -> None:
         until(lambda: ada.update(task_id, title="y").status_code == 200)
 
 
+async def test_a_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
+    async with opened(proxy.url, statement_timeout=0.1) as database_pool:
+        lane = database_pool.idle.pop()
+        lane.doubtful = True
+        proxy.deafen()
+        database_pool.release(lane)
+        await asyncio.to_thread(until, lambda: database_pool.idle)
+        assert lane.connection.is_closed()
+        assert lane not in database_pool.lanes
+
+
+async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.01)
+    attempts: list[int] = []
+    ended: list[int] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(len(attempts) - len(ended) + 1)
+        await reader.read(-1)
+        ended.append(1)
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        url = f"postgresql://127.0.0.1:{server.sockets[0].getsockname()[1]}/x?sslmode=disable"
+        values = {"DATABASE_URL": url, "JWT_SECRET": SECRET, "CONNECT_TIMEOUT": "0.1"}
+        database_pool = Database(read_settings(values))
+        await database_pool.open()
+        await asyncio.sleep(0.3)
+        await database_pool.close()
+    assert len(attempts) > pool.ATTEMPTS
+    assert max(attempts) <= pool.ATTEMPTS + 1  # one may end here later than there
+
+
 # The size of the pool
 
 
@@ -323,8 +358,7 @@ def test_a_server_that_turns_read_only_serves_reads_and_heals(
     task = ada.create(title="x").json()
     postgres.execute("alter database {} set default_transaction_read_only = on", name_of(database))
     rows(TERMINATE)
-    until(lambda: api.pool())
-    assert refused(ada.create(title="y")) == "about:blank"
+    until(lambda: refused(ada.create(title="y")) == "about:blank")  # and no more a connection that was ended
     assert refused(ada.delete(task["id"])) == "about:blank"
     assert ada.list().json() == [task]
     postgres.execute("alter database {} reset default_transaction_read_only", name_of(database))

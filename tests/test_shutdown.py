@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -67,7 +68,7 @@ def served(database_url: str, **settings: str) -> Iterator[Served]:
 
 
 def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, rows: Callable[..., list[Any]]) -> None:
-    settings = {"SHUTDOWN_DELAY": "1", "STATEMENT_TIMEOUT": "30"}
+    settings = {"SHUTDOWN_DELAY": "1.5", "STATEMENT_TIMEOUT": "30"}
     with served(database, **settings) as service, ThreadPoolExecutor() as threads:
         service.ada.create(title="x")
         with locked(database, "exclusive"):
@@ -78,6 +79,7 @@ def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, 
             assert service.client.get("/readyz").json()["errors"][0]["msg"] == "stopping"
             assert service.client.get("/livez").status_code == 200
             service.process.terminate()  # once more changes nothing
+            time.sleep(0.3)
             assert [task["title"] for task in service.ada.list().json()] == ["x"]
             until(lambda: service.ready() is None)
             assert service.process.poll() is None
