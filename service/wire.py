@@ -1,6 +1,7 @@
 """Bytes in, bytes out: the only code that reads a body, checks it, or sends an answer. Knows no task."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,10 @@ CLOSE: Headers = ((b"connection", b"close"),)
 PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
 
 encode = msgspec.json.Encoder().encode
+
+
+class Unheard(ConnectionError):
+    """Raised by `send` for a part of an answer that nobody will hear: the caller has left, or asked for its head."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
@@ -43,9 +48,10 @@ async def send_response(send: Send, response: Response, headers: Headers) -> Non
     if response.more is None:
         await send({"type": "http.response.body", "body": response.body})
         return
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    async for piece in response.more:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    with suppress(Unheard):
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        async for piece in response.more:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
 
 
@@ -55,7 +61,7 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
         raise Problem(UNSUPPORTED_ENCODING)
     if int(fields.get(b"content-length", b"0")) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-    body, more = b"", True
+    body, more = bytearray(), True  # which grows without being copied
     while more:
         message = await receive()
         body += message.get("body", b"")
@@ -64,7 +70,7 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
         more = message.get("more_body", False)
     if message["type"] == "http.disconnect":
         raise invalid(["body"], "was cut short", "incomplete")
-    return body
+    return bytes(body)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

@@ -1,0 +1,173 @@
+"""One caller's connection: whose turn it is, how long the wait may be, and how it ends. Reading is protocol.py's."""
+
+from enum import Enum, auto
+from math import inf
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.cycle import Cycle, last_answer
+from service.errors import OVERLOADED, REQUEST_TIMEOUT, Kind
+
+HEAD_SECONDS = 5.0
+"""From the first byte of a request to the end of its headers; a slower one is 408."""
+
+BODY_SECONDS = 10.0
+"""From the end of the headers to the end of the body; a slower one is 408."""
+
+READER_SECONDS = 30.0
+"""Who takes in nothing of an answer for so long is cut off."""
+
+LINGER_SECONDS = 3.0
+"""For a caller who has the last answer to close the connection too."""
+
+
+class Stage(Enum):
+    """What the caller's next byte belongs to."""
+
+    BETWEEN = auto()
+    HEAD = auto()
+    BODY = auto()
+    NOTHING = auto()
+
+
+BETWEEN, HEAD, BODY, NOTHING = Stage  # which are found faster than members are
+
+
+class Conversation(HttpToolsProtocol):
+    """A connection on which each request is answered in its turn. Deadlines are by the loop's clock."""
+
+    cycle: Cycle  # the last request that was read; None before the first
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.origin = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "scheme": self.scheme,
+            "root_path": "",
+            "client": self.client,
+            "server": self.server,
+            "state": self.app_state,
+        }
+        self.stage = BETWEEN
+        self.active: Cycle | None = None
+        self.refused: Kind | None = None
+        self.ended = False
+        self.reader_deadline = inf
+        self.deadline = self.loop.time() + self.timeout_keep_alive
+        self.watch = self.loop.call_later(HEAD_SECONDS, self.check_deadlines)
+        limit = self.limit_concurrency or inf
+        if len(self.connections) > 2 * limit:
+            transport.abort()  # to answer any number of callers would be no limit
+        elif len(self.connections) > limit:
+            self.refuse(OVERLOADED)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.watch.cancel()
+        if self.active:
+            self.active.leave()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> Any:
+        """Whether answers are due, which a caller who says no more may still hear."""
+        self.ended = True
+        if self.active is None or self.stage is BODY:
+            return False
+        self.cycle.keep_alive = False
+        self.stage = NOTHING
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.reader_deadline = self.loop.time() + READER_SECONDS
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.reader_deadline = self.loop.time() + READER_SECONDS if self.stage is NOTHING else inf
+
+    def check_deadlines(self) -> None:
+        """Ends a connection past its deadline: one timer a connection, where uvicorn has one a request."""
+        now = self.loop.time()
+        hearing = self.stage is NOTHING and self.transport.get_write_buffer_size() > 0
+        late = now >= self.deadline and not self.flow.read_paused and not hearing  # or it is us who are slow
+        if late and self.stage in (HEAD, BODY) and not self.transport.is_closing():
+            self.refuse(REQUEST_TIMEOUT)
+        elif late or now >= self.reader_deadline:
+            self.transport.abort()
+            return
+        self.check_later()
+
+    def check_later(self) -> None:
+        rest = min(self.deadline, self.reader_deadline) - self.loop.time()
+        self.watch.cancel()
+        self.watch = self.loop.call_later(rest if 0 < rest < HEAD_SECONDS else HEAD_SECONDS, self.check_deadlines)
+
+    def enter(self, stage: Stage) -> None:
+        """Waits for what is next on the line."""
+        self.stage = stage
+        if stage is HEAD:
+            self.deadline = self.loop.time() + HEAD_SECONDS
+        elif stage is BODY:
+            self.deadline = self.loop.time() + BODY_SECONDS
+        else:
+            self.deadline = inf if self.active else self.loop.time() + self.timeout_keep_alive
+
+    def take(self, cycle: Cycle) -> None:
+        """Lets the application answer a request as soon as those before it are answered."""
+        before, self.cycle = self.cycle, cycle
+        if before is None or before.response_complete:
+            self.start(cycle)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def start(self, cycle: Any) -> None:
+        self.active = cycle
+        self._start_asgi_task(cycle, self.app)
+
+    def answered(self, cycle: Cycle) -> None:
+        """Goes on to the next request, or waits for one, or closes the connection."""
+        self.active = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if not cycle.keep_alive:
+            self.part(None)
+        elif self.pipeline:
+            self.start(self.pipeline.pop()[0])
+            self.enter(self.stage)  # what was paused could not arrive
+        elif self.refused:
+            self.part(self.refused)
+        else:
+            if self.stage is BETWEEN or self.flow.read_paused:
+                self.enter(self.stage)
+            self.flow.resume_reading()
+
+    def refuse(self, kind: Kind) -> None:
+        """Answers what is arriving with a refusal, after the answers that are due before it, and closes."""
+        arriving, self.stage, self.deadline = self.stage is BODY, NOTHING, inf
+        if arriving:
+            self.cycle.refuse(kind)
+        else:
+            self.refused = kind
+        if self.active is None:
+            self.part(self.refused)
+
+    def part(self, refused: Kind | None) -> None:
+        """Closes the connection, with a refusal as the last answer if there is one.
+
+        Not without hearing the caller out: what is left unread would reset it, and the answer might be lost
+        (RFC 9112, section 9.6).
+        """
+        self.stage = NOTHING
+        if refused:
+            self.transport.write(last_answer(refused, self.server_state.default_headers))
+        if self.ended:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+            self.flow.resume_reading()
+        self.deadline = self.loop.time() + LINGER_SECONDS
+        self.reader_deadline = self.loop.time() + READER_SECONDS
+        self.check_later()
