@@ -1,4 +1,4 @@
-"""What the writers were told, and so what may stand in the table: the side of the checker that cannot be wrong."""
+"""What the writers were told, and so what may stand in the table."""
 
 from collections import defaultdict
 from collections.abc import Iterable
