@@ -72,6 +72,10 @@ class Api:
         pool: dict[str, int] = self.anonymous.get("/readyz").json().get("pool", {})
         return pool
 
+    def fill(self) -> None:
+        """Waits for as many connections as are always open; a lock would keep the rest of them from opening."""
+        until(lambda: self.pool().get("open", 0) >= self.settings.pool_min_size)
+
 
 def refused(response: httpx.Response) -> str:
     """The problem's type of an answer that says: try again."""

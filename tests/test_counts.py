@@ -29,7 +29,7 @@ CALLS: dict[str, Call] = {
 @pytest.fixture
 def api(proxy: Proxy) -> Iterator[Api]:
     with serving(database_url=proxy.url, probe_interval=3600) as running:
-        until(lambda: running.pool().get("open") == 2)
+        running.fill()
         yield running
 
 

@@ -52,6 +52,7 @@ def test_requests_wait_for_a_connection_no_longer_than_its_deadline(
     with serving(database_url=database, **one) as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
+        api.fill()
         with locked(database, "exclusive"):
             held = threads.submit(ada.create, title="y")
             until(lambda: rows(BLOCKED))
@@ -66,6 +67,7 @@ def test_statements_end_at_their_deadline_and_leave_nothing_behind(database: str
     with serving(database_url=database, statement_timeout=0.1) as api:
         ada = api.caller()
         task = ada.create(title="x").json()
+        api.fill()
         with locked(database, "access exclusive"):
             assert [refused(ada.list()), refused(ada.get(task["id"]))] == ["about:blank"] * 2
             until(lambda: not rows(BLOCKED))
@@ -83,6 +85,7 @@ def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, th
     with serving(database_url=database, **one) as api:
         ada = api.caller()
         ada.create(title="x")
+        api.fill()
         with locked(database, "exclusive"):
             held = threads.submit(ada.create, title="y")
             until(lambda: rows(BLOCKED))
@@ -151,6 +154,7 @@ def test_connections_that_are_killed_are_replaced(
     with serving(database_url=database, statement_timeout=30, acquire_timeout=30) as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
+        api.fill()
         with locked(database, "access exclusive"):
             read = threads.submit(ada.get, task_id)
             until(lambda: len(rows(BLOCKED)) == 1)
@@ -159,10 +163,10 @@ def test_connections_that_are_killed_are_replaced(
             rows(TERMINATE)
             assert refused(write.result()) == UNKNOWN
         assert read.result().status_code == 200
-        until(lambda: api.pool().get("open", 0) >= 2)
+        api.fill()
         rows(TERMINATE)
         assert [ada.get(task_id).status_code for _ in range(3)] == [200] * 3
-        until(lambda: api.pool().get("open", 0) >= 2)
+        api.fill()
         assert [task["title"] for task in ada.list().json()] == ["x"]
 
 
@@ -173,6 +177,7 @@ def test_a_statement_that_is_cancelled_keeps_its_connection(
         ada = api.caller()
         task = ada.create(title="x").json()
         before = set(rows(f"select pid {OURS}"))
+        api.fill()
         with locked(database, "access exclusive"):
             for call in (ada.list, lambda: ada.get(task["id"]), lambda: ada.create(title="y")):
                 answer = threads.submit(call)
@@ -195,14 +200,14 @@ def test_a_frozen_database_is_given_up_in_time_and_used_again(proxy: Proxy) -> N
         assert api.anonymous.get("/livez").status_code == 200
         proxy.thaw()
         until(lambda: ada.get(task_id).status_code == 200)
-        until(lambda: api.pool().get("open", 0) >= 2)
+        api.fill()
 
 
 def test_connections_that_never_answer_again_are_replaced(proxy: Proxy) -> None:
     with serving(database_url=proxy.url, pool_max_size=2, acquire_timeout=0.1, statement_timeout=0.1) as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
-        until(lambda: api.pool()["open"] == 2)
+        api.fill()
         proxy.deafen()
         until(lambda: ada.get(task_id).status_code == 200)
         until(lambda: ada.update(task_id, title="y").status_code == 200)
@@ -263,6 +268,7 @@ def test_connections_above_the_minimum_are_closed_when_idle(
     with serving(database_url=database, pool_min_size=2, probe_interval=0.05) as api:
         ada = api.caller()
         ada.create(title="x")
+        api.fill()
         with locked(database, "exclusive"):
             writes = [threads.submit(ada.create, title="y") for _ in range(8)]
             until(lambda: len(rows(BLOCKED)) == 8)
@@ -282,6 +288,7 @@ def test_clients_that_hang_up_leak_no_connection(database: str, rows: Rows) -> N
         ada = api.caller()
         ada.create(title="x")
         head = f"POST {ada.tasks} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ada.token}\r\nContent-Length: 13\r\n"
+        api.fill()
         with locked(database, "exclusive"):
             clients = [socket.create_connection(api.address) for _ in range(5)]
             for client in clients:

@@ -56,7 +56,7 @@ def test_readyz_tells_silence_from_absence_and_livez_neither(proxy: Proxy) -> No
         return reason in said
 
     with serving(database_url=proxy.url, pool_min_size=5, probe_interval=0.05, statement_timeout=0.2) as api:
-        until(lambda: api.pool().get("open") == 5)
+        api.fill()
         proxy.freeze()
         until(lambda: says("no connection to the database"))
         assert any(reason.startswith("the database has not answered for ") for reason in said)
