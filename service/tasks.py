@@ -23,7 +23,7 @@ Title = Annotated[
     Meta(
         min_length=1,
         max_length=500,
-        pattern=r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+        pattern=r"^\s*[^\s\u0000][^\u0000]*$",
         description="1 to 500 characters, not blank, without U+0000",
         examples=["Buy milk"],
     ),
