@@ -95,6 +95,7 @@ def _welcome(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{settings.port}"
     welcome = f"\nThe service is at {base}, its API to read and try at {base}/docs. Ctrl-C stops it; the tasks stay.\n"
+    welcome += "For a page to see the tasks on: `make frontend`, in another terminal.\n"
     if settings.jwt_secret:
         return welcome + CALLS.format(base=base, user=DEMO_USER, token=issue_token(settings, DEMO_USER, 24 * 3600))
     return f"{welcome}Tokens come from the issuer of the key set: there is none to print here.\n"
