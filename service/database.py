@@ -1,10 +1,11 @@
 """The database as the statements see it: reads that may be tried again, writes whose outcome may be unknown."""
 
+import asyncio
 import time
 from typing import Any
 
 from service.errors import OUTCOME_UNKNOWN, Problem
-from service.lanes import READ_ONLY, Arguments, Lost, worth_another_try
+from service.lanes import READ_ONLY, RETRY_DELAY, Arguments, Lost, worth_another_try
 from service.pool import Pool
 from service.reads import Reads
 from service.statements import Statement
@@ -37,6 +38,7 @@ class Database(Pool):
         except Lost as error:
             if not worth_another_try(error, started):
                 raise
+            await asyncio.sleep(RETRY_DELAY)
             return await self.read_once(statement, arguments, deadline)
 
     async def read_once(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:

@@ -14,6 +14,7 @@ from service.statements import Statement
 
 __all__ = [
     "READ_ONLY",
+    "RETRY_DELAY",
     "UUID",  # asyncpg's own, parsed in C
     "Arguments",
     "Lane",
@@ -44,6 +45,9 @@ class Lost(ConnectionError):
 
 RETRY_SECONDS = 0.5
 """A read that failed later than this after its start is not tried again: its caller was promised an answer in time."""
+
+RETRY_DELAY = 0.01
+"""Before a read is tried again: what ended its connection has often ended others, which are noticed meanwhile."""
 
 
 def worth_another_try(error: Exception, started: float) -> bool:

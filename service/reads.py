@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
-from service.lanes import worth_another_try
+from service.lanes import RETRY_DELAY, worth_another_try
 from service.settings import Settings
 from service.statements import Row, Statement
 
@@ -125,6 +125,7 @@ class Reads:
             if isinstance(error, Problem) or not worth_another_try(error, started):
                 batch.refuse_all(error)
                 return
+            await asyncio.sleep(RETRY_DELAY)
             # whichever of them is to blame: each on its own finds out
             read = self._database.read_once
             await asyncio.gather(*(self._fly_alone(batch, call, read(statement, call, deadline)) for call in calls))

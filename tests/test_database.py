@@ -164,7 +164,9 @@ def test_connections_that_are_killed_are_replaced(
             assert refused(write.result()) == UNKNOWN
         assert read.result().status_code == 200
         api.fill()
+        ended = set(rows(f"select pid {OURS}"))
         rows(TERMINATE)
+        until(lambda: not ended & set(rows(f"select pid {OURS}")))
         assert [ada.get(task_id).status_code for _ in range(3)] == [200] * 3
         api.fill()
         assert [task["title"] for task in ada.list().json()] == ["x"]
