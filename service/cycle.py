@@ -67,14 +67,21 @@ class Cycle(RequestResponseCycle):
             raise Unheard
         if self.disconnected:
             return
-        if self.chunked_encoding and not silent:
-            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
-        self.transport.write(self.unsent if silent else self.unsent + body)
+        pieces = [self.unsent]
+        if body and not silent:
+            pieces += (b"%x\r\n" % len(body), body, b"\r\n") if self.chunked_encoding else (body,)
         self.unsent = b""
-        if not more:
-            self.response_complete = True
-            self.message_event.set()
-            self.on_response(self)
+        if more:
+            # not joined: a slow reader's long page would lie here twice, in the answer and on its way out
+            self.transport.writelines(pieces)
+            await self.flow.drain()  # before the next piece is read from the database, and not before it is sent
+            return
+        if self.chunked_encoding and not silent:
+            pieces.append(b"0\r\n\r\n")
+        self.transport.write(b"".join(pieces))
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response(self)
 
     async def send_500_response(self) -> None:
         """Answers for an endpoint that cannot: it has ended by an error, or by a stop that waits no longer."""
