@@ -1,5 +1,6 @@
 """uvicorn, set up for this service: one process or several on one socket."""
 
+import resource
 import signal
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,7 @@ def serve(settings: Settings) -> None:
     if uvicorn.__version__ != UVICORN:
         raise SystemExit(f"error: protocol.py is written for uvicorn {UVICORN}, and this is {uvicorn.__version__}")
     configure_logging(settings.log_level)
+    allow_files(settings)
     config = configuration(settings)
     if settings.workers > 1:
         create_app(settings)  # what is wrong with the settings is better said once than by each worker, again and again
@@ -37,6 +39,19 @@ def serve(settings: Settings) -> None:
         server.run()
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def allow_files(settings: Settings) -> None:
+    """Lets each process open as many files as MAX_CONNECTIONS may need, or as many as the system lets it ask for.
+
+    Many systems begin with 1,024, past which callers would get no answer at all, and the pool no connection.
+    """
+    wanted = 2 * settings.max_connections + settings.pool_max_size + 100  # 2: those over the limit are told so
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def configuration(settings: Settings) -> uvicorn.Config:

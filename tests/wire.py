@@ -100,4 +100,4 @@ def request(method: str, path: str, *fields: str, body: bytes = b"") -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: tasks.example", *fields]
     if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
         lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

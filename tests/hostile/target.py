@@ -1,0 +1,91 @@
+"""The service in a process of its own, and what its callers, of whom one is hostile, know of it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import psutil
+
+from service.settings import ROOT
+from tests.serving import until
+from tests.tokens import ADA, Signer, claims, credentials
+from tests.wire import Address, Answer, Wire, request
+
+EVE = "e0e0e0e0-0000-4000-8000-00000000000e"
+FILES = 200
+"""How many the process may have open when it starts."""
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+class Target:
+    """The service at `address`, where Ada has a task, and Eve, who is hostile, has one too."""
+
+    def __init__(self, address: Address, memory: Callable[[], int], signer: Signer, **named: str) -> None:
+        self.address = address
+        self.memory = memory
+        """Its resident set, in bytes."""
+        self.signer = signer
+        self.named = {name: f'"{value}"' for name, value in named.items()}
+        until(lambda: self.answers() and self.ask(request("GET", "/readyz")).status == 200)
+        self.tasks = f"/api/{EVE}/tasks"
+        self.task = self._task(EVE)
+        self.adas_task = self._task(ADA)
+        self.state_at_start = self.state()
+        self.adas_task_id = self.adas_task.rpartition("/")[2]
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(self.address) == 0
+
+    def ask(self, sent: bytes, method: str = "GET") -> Answer:
+        """The first answer to what is sent on a connection of its own."""
+        with Wire(self.address) as wire:
+            return wire.send(sent).answer(method)
+
+    def claims(self, **changes: str | None) -> str:
+        """The claims of a good token of Eve's, but for `changes`."""
+        return claims(**{"sub": f'"{EVE}"', **self.named, **changes})
+
+    def authorized(self, method: str, path: str, *fields: str, user: str = EVE, body: bytes = b"") -> bytes:
+        """A request with a good token of the user's."""
+        authorization = credentials(self.signer, payload=self.claims(sub=f'"{user}"')).decode()
+        return request(method, path, f"Authorization: {authorization}", *fields, body=body)
+
+    def state(self) -> dict[str, Any]:
+        """What Ada is told of her tasks, and /readyz says of the connections, once none is in use."""
+        tasks = self.ask(self.authorized("GET", f"/api/{ADA}/tasks", user=ADA)).body
+        pool: dict[str, int] = {}
+
+        def at_rest() -> bool:
+            pool.update(msgspec.json.decode(self.ask(request("GET", "/readyz")).body)["pool"])
+            return pool["idle"] == pool["open"]
+
+        until(at_rest)
+        return {"tasks": tasks, "waiting": pool["waiting"]}
+
+    def _task(self, user: str) -> str:
+        made = self.ask(self.authorized("POST", f"/api/{user}/tasks", user=user, body=b'{"title": "there"}'))
+        assert made.status == 201
+        return made.headers["location"]
+
+
+@contextmanager
+def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterator[Target]:
+    """The service, as production starts it. `named` are the `iss` and `aud` of its tokens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address: Address = free.getsockname()
+    given = {"PATH": os.environ["PATH"], "PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"}
+    few_files = ["sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh"]
+    with subprocess.Popen(
+        [*few_files, sys.executable, "-m", "service", "serve"], cwd=ROOT, env=given | environment
+    ) as process:
+        try:
+            yield Target(address, lambda: psutil.Process(process.pid).memory_info().rss, signer, **named)
+        finally:
+            process.terminate()

@@ -1,0 +1,123 @@
+"""Hostile input over the wire, each with the answer expected, and what is left of it: nothing.
+
+The tables are in tests/hostile. Their numbers are those of the list that they were made from.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.conftest import Postgres
+from tests.hostile import bodies, messages, paths, tokens
+from tests.hostile.row import Row
+from tests.hostile.target import FILES, Target, target
+from tests.jwks_server import JwksServer
+from tests.tokens import ED, SECRET, STRANGER, credentials, header_text, key_set
+from tests.wire import Wire, request
+
+ROWS = [*tokens.ROWS, *paths.ROWS, *bodies.ROWS, *messages.ROWS]
+ISSUER_ROWS = [*tokens.ROWS, *tokens.ISSUER_ROWS]
+NAMED = {"iss": "https://id.example", "aud": "tasks"}
+
+
+@pytest.fixture(scope="module")
+def shared_secret(postgres: Postgres, template: str) -> Iterator[Target]:
+    """A service that trusts a shared secret."""
+    secret = SECRET.secret.decode()
+    with postgres.database(template) as url, target(SECRET, {}, DATABASE_URL=url, JWT_SECRET=secret) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[JwksServer]:
+    server = JwksServer(key_set(ED))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def issued(postgres: Postgres, template: str, issuer: JwksServer) -> Iterator[Target]:
+    """A service that trusts an issuer's keys."""
+    settings = {"JWKS_URL": issuer.url, "JWT_ISSUER": NAMED["iss"], "JWT_AUDIENCE": NAMED["aud"]}
+    with postgres.database(template) as url, target(ED, NAMED, DATABASE_URL=url, **settings) as running:
+        yield running
+
+
+def assert_answer(row: Row, target: Target) -> None:
+    answer = target.ask(row.sent(target), row.method)
+    assert answer.status == row.status, answer
+    if answer.status >= 400:
+        assert answer.refusal()
+        assert (answer.status == 401) == ("www-authenticate" in answer.headers)
+        assert (answer.status == 405) == ("allow" in answer.headers)
+    assert b"evil" not in repr(answer).encode()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
+def test_hostile_input_gets_its_answer(shared_secret: Target, row: Row) -> None:
+    assert_answer(row, shared_secret)
+
+
+@pytest.mark.parametrize("row", ISSUER_ROWS, ids=lambda row: row.what)
+def test_hostile_token_gets_its_answer_where_an_issuer_is_trusted(issued: Target, row: Row) -> None:
+    assert_answer(row, issued)
+
+
+def test_hostile_key_ids_make_no_more_than_one_fetch(issued: Target, issuer: JwksServer) -> None:
+    before = issuer.fetches
+    with Wire(issued.address) as wire:
+        for number in range(1000):
+            kid = header_text(STRANGER, kid=f'"key-{number}"')
+            wire.send(request("GET", issued.tasks, f"Authorization: {credentials(STRANGER, kid).decode()}"))
+            if number % 50 == 49:
+                assert {wire.answer().status for _ in range(50)} == {401}
+    assert issuer.fetches <= before + 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'); drop table tasks; --",
+        "$1 %s {{7*7}} ${7*7} <%= 7*7 %>",
+        "<script>alert(1)</script>",
+        "\u202e\u2066bidi\u2069 \u200b\ufeff\ufffe",
+        "\\u0000 \\x00 %00",
+        "=cmd|' /C calc'!A0",
+        "\x01\x1b[31m\x7f\x85\u2028",
+    ],
+)
+def test_hostile_text_is_kept_as_it_is(shared_secret: Target, text: str) -> None:
+    body = json.dumps({"title": text, "description": text}).encode()
+    made = shared_secret.ask(shared_secret.authorized("POST", shared_secret.tasks, body=body))
+    found = shared_secret.ask(shared_secret.authorized("GET", made.headers["location"]))
+    assert found.body == made.body
+    task = json.loads(found.body)
+    assert task["title"] == task["description"] == text
+
+
+def test_hostile_pipelining_is_answered_in_order(shared_secret: Target) -> None:
+    missing = shared_secret.authorized("GET", shared_secret.tasks + "/x")
+    found = shared_secret.authorized("GET", shared_secret.task)
+    with Wire(shared_secret.address) as wire:
+        wire.send((missing + found) * 50)
+        assert [wire.answer().status for _ in range(100)] == [422, 200] * 50
+
+
+def test_hostile_crowd_is_answered(shared_secret: Target) -> None:
+    with ExitStack() as crowd:
+        wires = [crowd.enter_context(Wire(shared_secret.address)) for _ in range(FILES * 2)]
+        assert {wire.send(request("GET", "/livez")).answer().status for wire in wires} == {200}
+
+
+@pytest.mark.parametrize(("service", "rows"), [("shared_secret", ROWS), ("issued", ISSUER_ROWS)])
+def test_hostile_inputs_leave_nothing_behind(request: pytest.FixtureRequest, service: str, rows: list[Row]) -> None:
+    target: Target = request.getfixturevalue(service)
+    for row in rows:
+        assert_answer(row, target)
+    memory = target.memory()
+    for row in rows * 3:
+        target.ask(row.sent(target), row.method)
+    assert target.state() == target.state_at_start
+    assert abs(target.memory() - memory) < 10_000_000
