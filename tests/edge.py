@@ -29,6 +29,8 @@ class Application:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.given = 0
+        """How many bytes of endless answers were sent, as far as the application knows."""
         self.given_up = 0
         """How many endless answers have ended."""
         self.release = asyncio.Event()
@@ -73,6 +75,7 @@ class Application:
             while True:
                 await asyncio.sleep(0)
                 yield bytes(10_000)
+                self.given += 10_000
         finally:
             self.given_up += 1
 

@@ -1,7 +1,10 @@
 """The HTTP edge: each of its limits, the order of answers, and that nothing is taken for a request that is none."""
 
+import resource
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -258,6 +261,37 @@ def test_reader_who_is_slow_is_not_cut_off(served: Edge, monkeypatch: pytest.Mon
     with served.wire(receive_buffer=4096) as wire:
         wire.send(request("GET", "/large"))
         assert len(wire.answer().body) == LARGE
+
+
+def test_answer_goes_not_far_ahead_of_its_reader(served: Edge) -> None:
+    with served.wire(receive_buffer=4096) as wire:
+        wire.send(request("GET", "/endless"))
+        until(lambda: served.application.given)
+        time.sleep(0.3)
+        assert served.application.given < 500_000
+
+
+def test_500_slow_senders_and_500_slow_readers_leave_others_served(
+    served: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 2)
+    monkeypatch.setattr(conversation, "READER_SECONDS", 2)
+    many = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (many, many))
+    with ExitStack() as crowd:
+        senders = [crowd.enter_context(served.wire()).send(b"GET /never HT") for _ in range(500)]
+        readers = [crowd.enter_context(served.wire(receive_buffer=4096)) for _ in range(500)]
+        for reader in readers:
+            reader.send(request("GET", "/endless"))
+        until(lambda: len(served.seen) == 500)
+        for _ in range(100):
+            with served.wire() as other:
+                assert other.send(PING).answer().status == 200
+        assert served.connections >= 1000
+        for sender in senders:
+            assert_refused(sender, 408)
+        until(lambda: served.application.given_up == 500)
+    until(lambda: not served.connections)
 
 
 # ---------------------------------------------------------------------------------------------- turns
