@@ -1,6 +1,7 @@
 """The real application, served over HTTP as production serves it, and people who call it."""
 
 import asyncio
+import logging
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -95,6 +96,17 @@ def until(true: Callable[[], object], seconds: float = 10) -> None:
 
 
 @contextmanager
+def logging_restored() -> Iterator[None]:
+    """The application takes over the process's logging; afterwards it is pytest's again."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+
+
+@contextmanager
 def serving(**settings: Any) -> Iterator[Api]:
     """The application as production serves it, with its own event loop, in a thread of ours."""
     values = {"JWT_SECRET": SECRET, "PORT": "0", "POOL_MIN_SIZE": "2", "LOG_LEVEL": "error", "PROBE_INTERVAL": "0.1"}
@@ -115,7 +127,7 @@ def serving(**settings: Any) -> Iterator[Api]:
             connection.shutdown()  # a browser keeps some open
         await server.lifespan.shutdown()
 
-    with ThreadPoolExecutor(1) as thread:
+    with logging_restored(), ThreadPoolExecutor(1) as thread:
         running = thread.submit(uvloop.run, serve())
         loop, stop, port = loops.get(timeout=10)
         api = Api(chosen, loop, port)
