@@ -15,6 +15,7 @@ RUN python -m venv --without-pip /venv \
 COPY service /app/service
 COPY sql /app/sql
 COPY migrations /app/migrations
+COPY roles /app/roles
 RUN python -m compileall -q /app/service
 
 FROM python:3.13-slim

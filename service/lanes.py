@@ -58,11 +58,23 @@ def worth_another_try(error: Exception, started: float) -> bool:
 class Lane:
     """One connection. `answered` is when it last answered, `used` when last to a request: monotonic, in seconds."""
 
-    __slots__ = ("answered", "connection", "doubtful", "errors", "fetch", "prepared", "timeout", "used", "warned")
+    __slots__ = (
+        "answered",
+        "by_function",
+        "connection",
+        "doubtful",
+        "errors",
+        "fetch",
+        "prepared",
+        "timeout",
+        "used",
+        "warned",
+    )
 
-    def __init__(self, connection: Any, timeout: float, errors: Counter[str]) -> None:
+    def __init__(self, connection: Any, settings: Settings, errors: Counter[str]) -> None:
         self.connection = connection
-        self.timeout = timeout
+        self.timeout = settings.statement_timeout
+        self.by_function = settings.row_level_security
         self.errors = errors
         self.prepared: dict[str, Any] = {}
         self.fetch: dict[str, Callable[..., Awaitable[list[asyncpg.Record]]]] = {}
@@ -83,12 +95,13 @@ class Lane:
         Not `named`: each run sends its text, for poolers that do not keep prepared statements.
         """
         for statement in statements:
+            text = statement.call if self.by_function else statement.text
             if named:
-                prepared = await self.connection.prepare(statement.text, timeout=self.timeout)
+                prepared = await self.connection.prepare(text, timeout=self.timeout)
                 self.prepared[statement.name] = prepared
                 self.fetch[statement.name] = prepared.fetch
             else:
-                self.fetch[statement.name] = partial(self.connection.fetch, statement.text)
+                self.fetch[statement.name] = partial(self.connection.fetch, text)
 
     async def run(self, statement: Statement, arguments: Arguments) -> list[asyncpg.Record]:
         """The statement's rows. Raises Lost, or asyncpg.PostgresError for what the server refuses."""
@@ -168,7 +181,7 @@ async def open_lane(
         max_cached_statement_lifetime=0,
         server_settings={"application_name": "task-service"},
     )
-    lane = Lane(connection, settings.statement_timeout, errors)
+    lane = Lane(connection, settings, errors)
     try:
         await lane.prepare(statements, named=named)
         # asyncpg prepares without a Sync: a transaction would stay open, with its locks and its now(), until first use

@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prepared_statements: Annotated[
         bool, Meta(description="`false` behind a pooler without them (PgBouncer before 1.21)")
     ] = True
+    row_level_security: Annotated[bool, Meta(description="run each statement through its function of `roles/`")] = False
     provision_users: Annotated[bool, Meta(description="a user's first task makes the row in `users`")] = True
 
     max_body_bytes: Annotated[int, Meta(ge=1024, description="larger bodies are 413")] = 1_048_576

@@ -1,6 +1,9 @@
 """A statement: one file of sql/, loaded once and run as one or many. No SQL text lives in Python."""
 
+import re
 from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,6 +17,7 @@ Row = Sequence[Any]
 """A row: its columns in the statement's order."""
 
 FOLDER = ROOT / "sql"
+CALL = ROOT / "roles" / "call.sql"
 
 
 class Statement:
@@ -32,6 +36,15 @@ class Statement:
         self.key_of_call = itemgetter(*range(len(match) or 1))
         code = [line for line in self.text.splitlines() if line and not line.startswith("--")]
         self.writes = not code[0].startswith("select")
+
+    @cached_property
+    def call(self) -> str:
+        """The statement through the function that roles/functions.sql has made of it."""
+        text = self.text.rstrip("\n")
+        function = f"{self.name}_{sha256(text.encode()).hexdigest()[:8]}"
+        last = max(map(int, re.findall(r"\$(\d+)", text)))
+        parameters = ", ".join(f"${number}" for number in range(1, last + 1))
+        return CALL.read_text().format(name=self.name, function=function, parameters=parameters)
 
     async def one(self, database: "Database", user_id: UUID, *arguments: Any) -> Row | None:
         """The row, or None."""
