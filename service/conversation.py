@@ -60,6 +60,7 @@ class Conversation(HttpToolsProtocol):
         self.active: Cycle | None = None
         self.refused: Kind | None = None
         self.ended = False
+        self.unsent = 0
         self.reader_deadline = inf
         self.deadline = self.loop.time() + self.timeout_keep_alive
         self.watch = self.loop.call_later(HEAD_SECONDS, self.check_deadlines)
@@ -84,19 +85,14 @@ class Conversation(HttpToolsProtocol):
         self.stage = NOTHING
         return True
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.reader_deadline = self.loop.time() + READER_SECONDS
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.reader_deadline = self.loop.time() + READER_SECONDS if self.stage is NOTHING else inf
-
     def check_deadlines(self) -> None:
         """Ends a connection past its deadline: one timer a connection, where uvicorn has one a request."""
-        now = self.loop.time()
-        hearing = self.stage is NOTHING and self.transport.get_write_buffer_size() > 0
-        late = now >= self.deadline and not self.flow.read_paused and not hearing  # or it is us who are slow
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if unsent != self.unsent:
+            self.unsent = unsent
+            self.reader_deadline = now + READER_SECONDS if unsent else inf
+        parting = self.stage is NOTHING and unsent > 0
+        late = now >= self.deadline and not parting and not self.flow.read_paused  # or it is us who are slow
         if late and self.stage in (HEAD, BODY) and not self.transport.is_closing():
             self.refuse(REQUEST_TIMEOUT)
         elif late or now >= self.reader_deadline:
@@ -175,5 +171,4 @@ class Conversation(HttpToolsProtocol):
             self.transport.write_eof()
             self.flow.resume_reading()
         self.deadline = self.loop.time() + LINGER_SECONDS
-        self.reader_deadline = self.loop.time() + READER_SECONDS
         self.check_later()

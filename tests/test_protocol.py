@@ -368,7 +368,7 @@ def test_refusal_waits_for_its_turn(served: Edge, first: str, behind: bytes, sta
         wire.send(request("GET", first) + PING + behind)
         until(lambda: served.seen)
         if first == "/held":
-            assert_silent(wire, 0.2)  # longer than patience with what is behind it
+            assert_silent(wire, 0.2 if status == 408 else 0.01)  # longer than patience with what is behind it
             served.release()
         assert [wire.answer().status for _ in range(2)] == [200, 200]
         assert_refused(wire, status)
