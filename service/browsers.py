@@ -2,11 +2,15 @@
 
 from collections.abc import Awaitable
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
+from service.errors import NOT_FOR_THIS_PAGE, Problem
 from service.settings import Settings
+from service.wire import refusal
 
 COMPRESSED_BYTES = 2048
 """A smaller list is sent as it is: it fits two packets, and compressing would take longer than sending."""
@@ -17,9 +21,20 @@ SHOWN = ["ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "Serv
 DAY = 86_400
 
 
+class CrossOrigins(CORSMiddleware):
+    """The library's, except that it refuses in plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        refused = refusal(Problem(NOT_FOR_THIS_PAGE))
+        return Response(refused.body, refused.status, {"Vary": "Origin"}, "application/problem+json")
+
+
 def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
     """`app` for pages of CORS_ORIGINS too. A preflight is answered here, and browsers remember it for a day."""
-    return CORSMiddleware(
+    return CrossOrigins(
         app,
         allow_origins=[origin.strip().rstrip("/") for origin in settings.cors_origins.split(",")],
         allow_methods=METHODS,

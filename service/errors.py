@@ -25,6 +25,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 BAD_REQUEST = Kind(400, "Bad Request", "This is not a valid HTTP request.")
+NOT_FOR_THIS_PAGE = Kind(400, "Bad Request", "A page of this origin may not make this call.")
 UNAUTHORIZED = Kind(
     401, "Unauthorized", "Sign in: there is no valid bearer token.", ((b"www-authenticate", b"Bearer"),)
 )

@@ -26,6 +26,7 @@ TASK = Task(
 
 UNREACHED = (
     errors.BAD_REQUEST,
+    errors.NOT_FOR_THIS_PAGE,
     errors.NOT_FOUND,
     errors.METHOD_NOT_ALLOWED,
     errors.REQUEST_TIMEOUT,

@@ -44,6 +44,9 @@ def test_preflight_of_another_origin_is_refused(shared: Api, origin: str) -> Non
     response = preflight(shared, Origin=origin)
 
     assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["detail"] == "A page of this origin may not make this call."
+    assert response.headers["vary"] == "Origin"
     assert "access-control-allow-origin" not in response.headers
 
 
