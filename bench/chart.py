@@ -58,4 +58,4 @@ def chart(turns: list[Turn]) -> str:
 
 
 def _title(connections: int) -> str:
-    return f"Processor time per request at {connections} connections, on a logarithmic scale: less is better"
+    return f"Processor time per request at {connections} connections: less is better (log scale)"
