@@ -3,4 +3,5 @@
 set local lock_timeout = '2s';
 set local statement_timeout = '5s';
 
+-- squawk-ignore ban-drop-column
 alter table tasks drop column fingerprint;
