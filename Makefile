@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev frontend serve test browser issuer bench faults check client migrate rollback lock
+.PHONY: help install dev frontend serve test browser issuer bench load soak faults check client migrate rollback lock
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -32,6 +32,12 @@ test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name":
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
 	@$(RUN) bench $(ARGS)
 
+load: .venv/dev .venv-load/made ## let 50 users in for a minute, and judge errors and p95 (ARGS="--help": how, and where)
+	@$(RUN) load $(ARGS)
+
+soak: .venv/dev .venv-load/made ## the same for ten minutes, to see whether memory and connections stay flat
+	@$(RUN) load --soak $(ARGS)
+
 faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
 	@$(RUN) faults $(ARGS)
 
@@ -45,7 +51,7 @@ browser: .venv/browser $(FRONTEND)/node_modules ## click through the pages in Ch
 check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) ruff format --check
 	$(RUN) ruff check
-	$(RUN) mypy service tests faults $(wildcard bench)
+	$(RUN) mypy service tests faults load $(wildcard bench)
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
 
@@ -62,10 +68,12 @@ rollback: .venv/run ## take back its last migration
 lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its newest)
 	$(LOCK) $(ARGS) --group check --output-file requirements/check.txt
 	$(LOCK) --constraints requirements/check.txt --output-file requirements/run.txt
-	for group in dev test browser load; do \
+	for group in dev test browser; do \
 		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
-	$(COMPILE) --constraints requirements/check.txt --group bench --output-file requirements/bench.txt
+	for group in bench load; do \
+		$(COMPILE) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
+	done
 
 # .venv/dev says that what requirements/dev.txt names is installed; each of run, dev,
 # test, browser and check holds the one before.
@@ -81,8 +89,8 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	@echo "Installing $< into $@ ..."
 	@npm --prefix $* ci --no-audit --no-fund --loglevel=error && touch $@
 
-# What the service is compared with never touches its own packages.
-.venv-bench/made: requirements/bench.txt .venv/made
+# What the service is compared with, or put under load by, never touches its own packages.
+.venv-%/made: requirements/%.txt .venv/made
 	@echo "Installing $< into .venv-bench ..."
 	@umask 022 && $(RUN) venv --clear $(@D) && \
 		$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $< && touch $@
