@@ -91,7 +91,7 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 
 # What the service is compared with, or put under load by, never touches its own packages.
 .venv-%/made: requirements/%.txt .venv/made
-	@echo "Installing $< into .venv-bench ..."
+	@echo "Installing $< into $(@D) ..."
 	@umask 022 && $(RUN) venv --clear $(@D) && \
 		$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $< && touch $@
 
