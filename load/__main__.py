@@ -66,7 +66,8 @@ def people(target: Target, arguments: argparse.Namespace) -> Iterator[subprocess
     ]
     REPORTS.mkdir(exist_ok=True)
     print(f"{arguments.users} users on {target.host} for {arguments.minutes:g} min; report: {report}", flush=True)
-    process = subprocess.Popen(command, env={**os.environ, "LOAD_TOKENS": str(target.tokens)})
+    environment = {**os.environ, "LOAD_TOKENS": str(target.tokens)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)  # Ctrl-C is for us to pass on, once
     try:
         yield process
     finally:

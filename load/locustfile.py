@@ -82,7 +82,7 @@ class Person(FastHttpUser):
         ) as answer:
             if answer.status_code == status:
                 return answer.json() if answer.content else None
-            answer.failure(f"{answer.status_code} {(answer.text or '')[:200]}")
+            answer.failure(answer.text[:200] if answer.text else str(getattr(answer, "error", answer.status_code)))
         return None
 
 
