@@ -76,7 +76,7 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """The body as the decoder's type. Raises Problem(INVALID) that names the member at fault."""
     try:
-        return decoder.decode(body)
+        return decoder.decode(body.decode())  # msgspec sees bad UTF-8 only in what it keeps
     except msgspec.ValidationError as error:
         raise _explained(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

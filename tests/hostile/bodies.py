@@ -34,6 +34,8 @@ ROWS = [
     post("46 byte order mark", 422, '\ufeff{"title": "x"}'),
     post("46 UTF-16", 422, '{"title": "x"}'.encode("utf-16")),
     post("46 bad UTF-8", 422, b'{"title": "\xff"}'),
+    post("46 bad UTF-8 in a name", 422, b'{"title": "x", "\xff": 0}'),
+    post("46 bad UTF-8 not read", 422, b'{"title": "x", "more": "\xff"}'),
     post("46 overlong UTF-8", 422, b'{"title": "\xc0\xaf"}'),
     post("46 a surrogate in UTF-8", 422, b'{"title": "\xed\xa0\x80"}'),
     title("47 high surrogate", 422, r'"\ud800"'),
