@@ -10,38 +10,31 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import Postgres
-from tests.hostile import bodies, messages, paths, tokens
+from tests.hostile import table
+from tests.hostile.bodies import TEXTS
 from tests.hostile.row import Row
-from tests.hostile.target import FILES, Target, target
+from tests.hostile.table import ISSUER_ROWS, ROWS
+from tests.hostile.target import FILES, Target
 from tests.jwks_server import JwksServer
-from tests.tokens import ED, SECRET, STRANGER, credentials, header_text, key_set
+from tests.tokens import STRANGER, credentials, header_text
 from tests.wire import Wire, request
-
-ROWS = [*tokens.ROWS, *paths.ROWS, *bodies.ROWS, *messages.ROWS]
-ISSUER_ROWS = [*tokens.ROWS, *tokens.ISSUER_ROWS]
-NAMED = {"iss": "https://id.example", "aud": "tasks"}
 
 
 @pytest.fixture(scope="module")
 def shared_secret(postgres: Postgres, template: str) -> Iterator[Target]:
-    """A service that trusts a shared secret."""
-    secret = SECRET.secret.decode()
-    with postgres.database(template) as url, target(SECRET, {}, DATABASE_URL=url, JWT_SECRET=secret) as running:
+    with postgres.database(template) as url, table.shared_secret(url) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[JwksServer]:
-    server = JwksServer(key_set(ED))
-    yield server
-    server.stop()
+    with table.issuer() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def issued(postgres: Postgres, template: str, issuer: JwksServer) -> Iterator[Target]:
-    """A service that trusts an issuer's keys."""
-    settings = {"JWKS_URL": issuer.url, "JWT_ISSUER": NAMED["iss"], "JWT_AUDIENCE": NAMED["aud"]}
-    with postgres.database(template) as url, target(ED, NAMED, DATABASE_URL=url, **settings) as running:
+    with postgres.database(template) as url, table.issued(url, issuer.url) as running:
         yield running
 
 
@@ -76,18 +69,7 @@ def test_hostile_key_ids_make_no_more_than_one_fetch(issued: Target, issuer: Jwk
     assert issuer.fetches <= before + 1
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "'); drop table tasks; --",
-        "$1 %s {{7*7}} ${7*7} <%= 7*7 %>",
-        "<script>alert(1)</script>",
-        "\u202e\u2066bidi\u2069 \u200b\ufeff\ufffe",
-        "\\u0000 \\x00 %00",
-        "=cmd|' /C calc'!A0",
-        "\x01\x1b[31m\x7f\x85\u2028",
-    ],
-)
+@pytest.mark.parametrize("text", TEXTS)
 def test_hostile_text_is_kept_as_it_is(shared_secret: Target, text: str) -> None:
     body = json.dumps({"title": text, "description": text}).encode()
     made = shared_secret.ask(shared_secret.authorized("POST", shared_secret.tasks, body=body))

@@ -1,5 +1,6 @@
 """HTTP over a bare socket: requests as no library would send them, answers as they arrive."""
 
+import io
 import json
 import socket
 from typing import Any
@@ -37,7 +38,7 @@ class Wire:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(10)
         self.socket.connect(address)
-        self._stream = self.socket.makefile("rb")
+        self._stream = io.BufferedReader(self.socket.makefile("rb", buffering=0))
 
     def __enter__(self) -> "Wire":
         return self
@@ -63,6 +64,10 @@ class Wire:
             assert name not in headers
             headers[name] = value
         return Answer(status, headers, b"" if method == "HEAD" or status < 200 else self._body(status, headers))
+
+    def ended(self) -> bool:
+        """Whether the other side has ended the connection; waits for that, or for more."""
+        return not self._stream.peek(1)
 
     def rest(self) -> bytes:
         """What else comes until the other side ends the connection."""

@@ -1,8 +1,21 @@
 """Hostile bodies, with a good token."""
 
+import json
+
 from tests.hostile.row import Row, call
 
 LIMIT = 1_048_576
+
+TEXTS = [
+    "'); drop table tasks; --",
+    "$1 %s {{7*7}} ${7*7} <%= 7*7 %>",
+    "<script>alert(1)</script>",
+    "\u202e\u2066bidi\u2069 \u200b\ufeff\ufffe",
+    "\\u0000 \\x00 %00",
+    "=cmd|' /C calc'!A0",
+    "\x01\x1b[31m\x7f\x85\u2028",
+]
+"""They mean something elsewhere. Here they are kept as they are."""
 
 
 def post(what: str, status: int, body: bytes | str, *fields: str) -> Row:
@@ -96,4 +109,5 @@ ROWS = [
     post("59 Content-Encoding gzip", 415, b"\x1f\x8b\x08", "Content-Encoding: gzip"),
     post("59 Content-Encoding twice", 415, b"{}", "Content-Encoding: gzip, identity"),
     post("59 Content-Encoding identity", 201, '{"title": "x"}', "Content-Encoding: Identity"),
+    *(title(f"60 {text!r}", 201, json.dumps(text)) for text in TEXTS),
 ]

@@ -117,5 +117,8 @@ ROWS = [
     get("71 X-HTTP-Method-Override", 200, "X-HTTP-Method-Override: DELETE", "X-Original-URL: /admin"),
     get("71 X-Request-ID of 10 KB", 200, "X-Request-ID: " + "x" * 10_000),
     get("71 X-Request-ID of no ASCII", 200, "X-Request-ID: " + "\xe4" * 200),
+    get("71 X-Request-ID with a line end", 200, "X-Request-ID: x\r\nX-Evil: evil"),
+    get("71 X-Request-ID with half a line end", 400, "X-Request-ID: x\nX-Evil: evil"),
+    get("71 X-Request-ID with %0d%0a", 200, "X-Request-ID: x%0d%0aX-Evil: evil"),
     get("72 traceparent", 200, "traceparent: 00-zz-1-" + "f" * 99),
 ]

@@ -56,6 +56,7 @@ ROWS = [
     get("43 cursor forged", 422, "{tasks}?cursor=" + "A" * 52),
     get("43 cursor truncated", 422, "{tasks}?cursor=" + "A" * 51),
     get("43 cursor with a line end", 422, "{tasks}?cursor=" + "A" * 52 + "%0a"),
+    get("43 cursor of Ada's", 422, "{tasks}?cursor={adas_cursor}"),
     get("44 parameter unknown", 200, "{tasks}?admin=true&user_id=" + ADA),
     get("44 parameters by the hundred", 422, "{tasks}?" + "&".join(["a=b"] * 101)),
     get("44 sort by another column", 422, "{tasks}?sort=title;drop+table+tasks"),

@@ -17,7 +17,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def call(what: str, status: int, method: str, path: str, *fields: str, body: bytes = b"") -> Row:
-    """A call with a good token of Eve's. `path` may have {tasks}, {task} and {adas_task} in it."""
+    """A call with a good token of Eve's. `path` may have {tasks}, {task}, {adas_task} and their like in it."""
 
     def sent(target: Target) -> bytes:
         return target.authorized(method, path.format_map(vars(target)), *fields, body=body)

@@ -24,7 +24,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 class Target:
-    """The service at `address`, where Ada has a task, and Eve, who is hostile, has one too."""
+    """The service at `address`, where Ada has two tasks, and Eve, who is hostile, has one."""
 
     def __init__(self, address: Address, memory: Callable[[], int], signer: Signer, **named: str) -> None:
         self.address = address
@@ -36,8 +36,11 @@ class Target:
         self.tasks = f"/api/{EVE}/tasks"
         self.task = self._task(EVE)
         self.adas_task = self._task(ADA)
-        self.state_at_start = self.state()
         self.adas_task_id = self.adas_task.rpartition("/")[2]
+        self._task(ADA)
+        page = self.ask(self.authorized("GET", f"/api/{ADA}/tasks?limit=1", user=ADA))
+        self.adas_cursor = page.headers["link"].partition("cursor=")[2].partition(">")[0]
+        self.state_at_start = self.state()
 
     def answers(self) -> bool:
         with socket.socket() as probe:
@@ -52,10 +55,13 @@ class Target:
         """The claims of a good token of Eve's, but for `changes`."""
         return claims(**{"sub": f'"{EVE}"', **self.named, **changes})
 
+    def authorization(self, user: str) -> str:
+        """The Authorization of a good token of the user's."""
+        return credentials(self.signer, payload=self.claims(sub=f'"{user}"')).decode()
+
     def authorized(self, method: str, path: str, *fields: str, user: str = EVE, body: bytes = b"") -> bytes:
         """A request with a good token of the user's."""
-        authorization = credentials(self.signer, payload=self.claims(sub=f'"{user}"')).decode()
-        return request(method, path, f"Authorization: {authorization}", *fields, body=body)
+        return request(method, path, f"Authorization: {self.authorization(user)}", *fields, body=body)
 
     def state(self) -> dict[str, Any]:
         """What Ada is told of her tasks, and /readyz says of the connections, once none is in use."""

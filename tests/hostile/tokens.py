@@ -117,6 +117,7 @@ ROWS = [
     header("18 crit", crit='["exp"]'),
     header("18 crit empty", crit="[]"),
     header("19 b64 false", b64="false", crit='["b64"]'),
+    header("19 b64 false, not in crit", b64="false"),
     claim("20 expired", exp=str(int(time.time()) - 11)),
     claim("21 nbf in the future", nbf=IN_AN_HOUR),
     claim("21 iat in the future", iat=IN_AN_HOUR),

@@ -1,0 +1,38 @@
+"""All of the rows, and the two services that they are sent to: which differ in whose tokens they trust."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from tests.hostile import bodies, messages, paths, tokens
+from tests.hostile.target import Target, target
+from tests.jwks_server import JwksServer
+from tests.tokens import ED, SECRET, key_set
+
+ROWS = [*tokens.ROWS, *paths.ROWS, *bodies.ROWS, *messages.ROWS]
+"""For the service that trusts a shared secret."""
+
+ISSUER_ROWS = [*tokens.ROWS, *tokens.ISSUER_ROWS]
+"""For the one that trusts an issuer's keys, and its name."""
+
+NAMED = {"iss": "https://id.example", "aud": "tasks"}
+
+
+@contextmanager
+def issuer() -> Iterator[JwksServer]:
+    """An issuer that publishes one key."""
+    server = JwksServer(key_set(ED))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def shared_secret(database_url: str) -> AbstractContextManager[Target]:
+    """A service that trusts a shared secret."""
+    return target(SECRET, {}, DATABASE_URL=database_url, JWT_SECRET=SECRET.secret.decode())
+
+
+def issued(database_url: str, jwks_url: str) -> AbstractContextManager[Target]:
+    """A service that trusts an issuer's keys."""
+    settings = {"JWKS_URL": jwks_url, "JWT_ISSUER": NAMED["iss"], "JWT_AUDIENCE": NAMED["aud"]}
+    return target(ED, NAMED, DATABASE_URL=database_url, **settings)
