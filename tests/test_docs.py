@@ -1,11 +1,12 @@
-"""The pages for readers: every link leads somewhere, and every test, target and module that they name is there."""
+"""The pages for readers: each link leads somewhere; each test, target, file and setting that they name is there."""
 
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from service.settings import ROOT
+from service.settings import ROOT, Settings
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("examples/*/*.md")]
 
@@ -50,7 +51,36 @@ def test_docs_name_make_targets_that_are_there(page: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z]+)", code_of(page))) <= targets
 
 
+@every_page
+def test_docs_name_files_that_are_there(page: Path) -> None:
+    spans = re.findall(r"`([\w./*-]+)`", page.read_text())
+    folders = [path.name for path in ROOT.glob("[a-z]*/")]
+
+    for span in spans:
+        if span.split("/")[0] in folders and "/" in span:
+            assert list(ROOT.glob(span)), span
+        elif span.endswith(".py"):
+            assert list(ROOT.glob(f"*/{span}")), span
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / ".env.example"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_name_settings_that_are_there(page: Path) -> None:
+    named = re.findall(r"(?<=`)[A-Z]+(?:_[A-Z]+)+(?=`)|\b[A-Z]+(?:_[A-Z]+)+(?==)", page.read_text())
+    settings = {field.name.upper() for field in msgspec.structs.fields(Settings)}
+    of_the_load = set(re.findall(r"LOAD_[A-Z]+", (ROOT / "load" / "target.py").read_text()))
+
+    assert set(named) <= settings | of_the_load
+
+
 def test_readme_names_every_module() -> None:
     named = set(re.findall(r"\b(\w+\.py)\b", (ROOT / "README.md").read_text()))
 
     assert {path.name for path in ROOT.glob("service/*.py")} - {"__init__.py"} <= named
+
+
+def test_operations_page_names_every_metric_and_no_other() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    metrics = set(re.findall(r'"(task_service_\w+)"', (ROOT / "service" / "metrics.py").read_text()))
+
+    assert set(re.findall(r"\btask_service_\w+?(?=_total\b|_bucket\b|_count\b|\b)", page)) == metrics
+    assert set(re.findall(r"^\| `(\w+?)(?:_total)?` \|", page, re.MULTILINE)) >= metrics
