@@ -4,7 +4,7 @@ import re
 from zlib import crc32
 
 from service.errors import Headers, invalid
-from service.wire import Fields, Response
+from service.wire import JSON, Fields, Response
 
 ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAG = re.compile(ONE_TAG)
@@ -36,14 +36,14 @@ def acceptable_versions(fields: Fields) -> list[str] | None:
     return [version[1].decode() for version in found if version]
 
 
-def unless_known(fields: Fields, response: Response, tag: Headers) -> Response:
-    """`response` with its ETag, or 304 when If-None-Match has that. Raises Problem(INVALID)."""
+def unless_known(fields: Fields, tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
+    """200 with the body and its ETag, or 304 when If-None-Match has that. Raises Problem(INVALID)."""
     value = fields.get(b"if-none-match")
     if value is not None:
         known = [known.removeprefix(b"W/") for known in _tags(value, "If-None-Match")]
         if value.strip() == b"*" or tag[0][1].removeprefix(b"W/") in known:
             return Response(304, headers=tag)
-    return Response(response.status, response.body, response.headers + tag)
+    return Response(200, body, headers + tag)
 
 
 def _tags(value: bytes, name: str) -> list[bytes]:

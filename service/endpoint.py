@@ -114,12 +114,12 @@ class Private:
 
 def _task_id(path: dict[str, str], user: User) -> UUID | None:
     """The task's id, once the path is known to be this user's."""
-    task_id = path.get("task_id")
     for name, text in path.items():
-        if not CANONICAL(text):
+        if text != user.id and not CANONICAL(text):
             raise invalid(["path", name], "is not a UUID", "uuid")
     if path["user_id"].lower() != user.id:
         raise Problem(FORBIDDEN)
+    task_id = path.get("task_id")
     return UUID(task_id) if task_id else None
 
 

@@ -104,7 +104,7 @@ async def list_tasks(request: Request) -> Response:
         headers += listing.next_page(rows[-1], request.user.id, request.service.cursors)
     body = encode([Task(*row) for row in rows])
     if listing.limit or len(rows) < PAGE:
-        return unless_known(request.fields, Response(200, body, headers), list_tag(body))
+        return unless_known(request.fields, list_tag(body), body, headers)
     return Response(200, body[:-1], more=_further_pages(request, listing.after(rows[-1])))
 
 
@@ -125,21 +125,21 @@ async def create_task(request: Request) -> Response:
     texts = (new.title, new.description, new.completed)
     key = request.fields.get(b"idempotency-key")
     if key is None:
-        (row,) = await provisioned(request, lambda: CREATE_TASK.many(request.database, request.user.key, *texts))
-        return _created(Task(*row), 1)
+        row = await provisioned(request, CREATE_TASK, *texts)
+        return _created(request, Task(*row), 1)
     if not is_idempotency_key(key):
         raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
     fingerprint = blake2b(encode(texts), digest_size=8).digest()
-    own = (uuid5(request.user.key, key.decode()), *texts, int.from_bytes(fingerprint, signed=True))
-    (row,) = await provisioned(request, lambda: CREATE_TASK_ONCE.many(request.database, request.user.key, *own))
+    own_id = uuid5(request.user.key, key.decode())
+    row = await provisioned(request, CREATE_TASK_ONCE, own_id, *texts, int.from_bytes(fingerprint, signed=True))
     version, same, created = row[7:]
     if not same:
         raise invalid(["header", "Idempotency-Key"], "was used for another task", "reused")
-    return _created(Task(*row[:7]), version, () if created else ((b"idempotent-replayed", b"true"),))
+    return _created(request, Task(*row[:7]), version, () if created else ((b"idempotent-replayed", b"true"),))
 
 
-def _created(task: Task, version: int, headers: Headers = ()) -> Response:
-    location = (b"location", f"/api/{task.user_id}/tasks/{task.id}".encode())
+def _created(request: Request, task: Task, version: int, headers: Headers = ()) -> Response:
+    location = (b"location", f"/api/{request.user.id}/tasks/{task.id}".encode())
     return Response(201, encode(task), (*JSON, location, *task_tag(version), *headers))
 
 
@@ -148,7 +148,7 @@ async def get_task(request: Request) -> Response:
     row = await GET_TASK.one(request.database, request.user.key, request.task_id)
     if row is None:
         raise Problem(NO_SUCH_TASK)
-    return unless_known(request.fields, Response(200, encode(Task(*row[:7]))), task_tag(row[7]))
+    return unless_known(request.fields, task_tag(row[7]), encode(Task(*row[:7])))
 
 
 async def update_task(request: Request) -> Response:
