@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The folder that holds `service`, `sql` and `migrations`."""
+"""The folder that holds `service`, `sql`, `migrations` and `roles`."""
 
 SECRET_BYTES = 32
 """The least length of an HS256 key: RFC 7518, section 3.2."""

@@ -21,7 +21,7 @@ CALL = ROOT / "roles" / "call.sql"
 
 
 class Statement:
-    """The statement in sql/NAME.sql. It cannot be run without a user's id, which is always its `$1`.
+    """The statement in sql/NAME.sql. `one` and `many` cannot run it without a user's id, which is its `$1`.
 
     `match` makes a read one that reads.py may send together with others: the row's columns,
     by position, that repeat its first arguments, so that each row finds its caller again.
