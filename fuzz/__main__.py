@@ -50,8 +50,8 @@ def main() -> None:
                 print(tally.row(), flush=True)
                 cases += tally.cases
                 failures += tally.failures
-            if service.state() != service.state_at_start:
-                failures.append("what another user is told has changed")
+            if (state := service.state()) != service.state_at_start:
+                failures.append(f"What another user is told has changed, or an error was logged: {state}")
             grown = (service.memory() - memory) / 1e6
     print(f"{cases} cases in {time.monotonic() - began:.0f} s; the service's memory grew by {grown:.0f} MB")
     for failure in failures:

@@ -12,7 +12,7 @@ from fuzz import examples
 from fuzz.examples import near, values
 from fuzz.tally import Line, Tally, documented
 from tests.hostile.target import EVE, Target
-from tests.tokens import ADA, LEEWAY, base64url, credentials
+from tests.tokens import ADA, LEEWAY, base64url, credentials, other_last_character
 from tests.wire import request
 
 SEGMENT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -42,21 +42,23 @@ CLAIMS = {
 
 @st.composite
 def changed(draw: st.DrawFn, token: str) -> str:
-    """The token with something else in place of a part, its parts in another order, or one bit of them flipped."""
-    match draw(st.sampled_from(["replace", "reorder", "flip"])):
+    """The token with some of it replaced, its parts in another order, or one of them with a bit flipped or respelt."""
+    parts = token.split(".")
+    place = draw(st.integers(0, 2))
+    match draw(st.sampled_from(["replace", "reorder", "flip", "respell"])):
         case "replace":
             start = draw(st.integers(0, len(token)))
             end = start + draw(st.sampled_from([0, 1, 8, 400]))
             return token[:start] + draw(st.text(draw(st.sampled_from([SEGMENT, VISIBLE])), max_size=20)) + token[end:]
         case "reorder":
-            return ".".join(draw(st.lists(st.sampled_from([*token.split("."), "", "AAAA"]), max_size=5)))
-        case _:
-            parts = token.split(".")
-            place = draw(st.integers(0, 2))
+            parts = draw(st.lists(st.sampled_from([*parts, "", "AAAA"]), max_size=5))
+        case "flip":
             data = bytearray(urlsafe_b64decode(parts[place] + "=="))
             data[draw(st.integers(0, len(data) - 1))] ^= 1 << draw(st.integers(0, 7))
             parts[place] = base64url(bytes(data)).decode()
-            return ".".join(parts)
+        case "respell":
+            parts[place] = other_last_character(parts[place].encode()).decode()
+    return ".".join(parts)
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:

@@ -44,10 +44,13 @@ def send(heading: str, rows: list[Row], target: Target) -> bool:
     for row in rows:
         target.ask(row.sent(target), row.method)
     grown = (target.memory() - memory) / 1e6
-    same = target.state() == target.state_at_start
+    state = target.state()
     print(f"\n{len(rows)} inputs, {wrong} wrong answers. Sent once more, they made the memory grow by {grown:.0f} MB.")
-    print(f"No connection is out of the pool; another user's tasks are {'as before' if same else 'CHANGED'}.")
-    return not wrong and same and abs(grown) < 10
+    if state == target.state_at_start:
+        print("No connection is out of the pool, another user's tasks are as before, and no error was logged.")
+    else:
+        print(f"CHANGED: {state}")
+    return not wrong and state == target.state_at_start and abs(grown) < 10
 
 
 if __name__ == "__main__":

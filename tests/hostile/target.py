@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import msgspec
@@ -26,10 +28,14 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 class Target:
     """The service at `address`, where Ada has two tasks, and Eve, who is hostile, has one."""
 
-    def __init__(self, address: Address, memory: Callable[[], int], signer: Signer, **named: str) -> None:
+    def __init__(
+        self, address: Address, memory: Callable[[], int], errors: Callable[[], str], signer: Signer, **named: str
+    ) -> None:
         self.address = address
         self.memory = memory
         """Its resident set, in bytes."""
+        self.errors = errors
+        """What it has logged of itself: nothing, unless something went wrong there."""
         self.signer = signer
         self.named = {name: f'"{value}"' for name, value in named.items()}
         until(lambda: self.answers() and self.ask(request("GET", "/readyz")).status == 200)
@@ -64,7 +70,7 @@ class Target:
         return request(method, path, f"Authorization: {self.authorization(user)}", *fields, body=body)
 
     def state(self) -> dict[str, Any]:
-        """What Ada is told of her tasks, and /readyz says of the connections, once none is in use."""
+        """What Ada is told of her tasks, /readyz of the connections, once none is in use, and the log of errors."""
         tasks = self.ask(self.authorized("GET", f"/api/{ADA}/tasks", user=ADA)).body
         pool: dict[str, int] = {}
 
@@ -73,7 +79,7 @@ class Target:
             return pool["idle"] == pool["open"]
 
         until(at_rest)
-        return {"tasks": tasks, "waiting": pool["waiting"]}
+        return {"tasks": tasks, "waiting": pool["waiting"], "errors": self.errors()}
 
     def _task(self, user: str) -> str:
         made = self.ask(self.authorized("POST", f"/api/{user}/tasks", user=user, body=b'{"title": "there"}'))
@@ -88,10 +94,13 @@ def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterato
         address: Address = free.getsockname()
     given = {"PATH": os.environ["PATH"], "PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"}
     few_files = ["sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh"]
-    with subprocess.Popen(
-        [*few_files, sys.executable, "-m", "service", "serve"], cwd=ROOT, env=given | environment
-    ) as process:
+    command = [*few_files, sys.executable, "-m", "service", "serve"]
+    with (
+        NamedTemporaryFile() as log,
+        subprocess.Popen(command, cwd=ROOT, env=given | environment, stdout=log) as process,
+    ):
         try:
-            yield Target(address, lambda: psutil.Process(process.pid).memory_info().rss, signer, **named)
+            memory = psutil.Process(process.pid).memory_info
+            yield Target(address, lambda: memory().rss, Path(log.name).read_text, signer, **named)
         finally:
             process.terminate()
