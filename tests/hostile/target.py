@@ -79,7 +79,7 @@ class Target:
             return pool["idle"] == pool["open"]
 
         until(at_rest)
-        return {"tasks": tasks, "waiting": pool["waiting"], "errors": self.errors()}
+        return {"errors": self.errors(), "waiting": pool["waiting"], "tasks": tasks}
 
     def _task(self, user: str) -> str:
         made = self.ask(self.authorized("POST", f"/api/{user}/tasks", user=user, body=b'{"title": "there"}'))
