@@ -8,7 +8,7 @@ begin;
 revoke all on tasks, _yoyo_migration from :"application", :"reader";
 
 grant select, delete on tasks to :"application";
-grant insert (id, user_id, title, description, completed, fingerprint) on tasks to :"application";
+grant insert (id, user_id, title, description, completed, fingerprint, version) on tasks to :"application";
 grant update (title, description, completed, updated_at, version, fingerprint) on tasks to :"application";
 grant select on _yoyo_migration to :"application"; -- for /readyz
 grant select on tasks, _yoyo_migration to :"reader";

@@ -10,7 +10,7 @@ ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 TAG = re.compile(ONE_TAG)
 ANY_OR_TAGS = rb"\s*(?:\*|" + ONE_TAG + rb"(?:\s*,\s*" + ONE_TAG + rb")*)\s*"
 TAGS = re.compile(ANY_OR_TAGS).fullmatch
-VERSION = re.compile(rb'"([1-9][0-9]{0,8})"').fullmatch
+VERSION = re.compile(rb'"([1-9][0-9]{0,9})"').fullmatch
 
 
 def task_tag(version: int) -> Headers:
@@ -18,13 +18,16 @@ def task_tag(version: int) -> Headers:
     return ((b"etag", b'"%d"' % version),)
 
 
-def list_tag(body: bytes) -> Headers:
+def list_tag(body: bytes, headers: Headers) -> Headers:
     """The ETag of a list: a checksum, for the tasks' versions alone do not show which are gone.
 
-    CRC-32 because it takes 1 us for 20 tasks, where SHA-256 takes 3.4; with the length, one change in four billion
-    would go unseen until the next.
+    Of its headers too, for a page that was the last may get a Link to the next. CRC-32 because it takes 1 us for
+    20 tasks, where SHA-256 takes 3.4; with the length, one change in four billion would go unseen until the next.
     """
-    return ((b"etag", b'W/"%x-%x"' % (len(body), crc32(body))),)
+    checksum = crc32(body)
+    for _, value in headers:
+        checksum = crc32(value, checksum)
+    return ((b"etag", b'W/"%x-%x"' % (len(body), checksum)),)
 
 
 def acceptable_versions(fields: Fields) -> list[str] | None:

@@ -24,12 +24,14 @@ class Statement:
     """The statement in sql/NAME.sql. `one` and `many` cannot run it without a user's id, which is its `$1`.
 
     `match` makes a read one that reads.py may send together with others: the row's columns,
-    by position, that repeat its first arguments, so that each row finds its caller again.
-    Running it raises what Database.read and Database.write raise.
+    by position, that repeat its arguments, so that each row finds its caller again.
+    `last` are arguments that are the same for all callers. Running it raises what Database.read and Database.write
+    raise.
     """
 
-    def __init__(self, name: str, match: tuple[int, ...] = ()) -> None:
+    def __init__(self, name: str, match: tuple[int, ...] = (), last: tuple[Any, ...] = ()) -> None:
         self.name = name
+        self.last = last
         self.text = (FOLDER / f"{name}.sql").read_text()
         self.batched = bool(match)
         self.key_of_row = itemgetter(*match or (0,))
@@ -53,11 +55,10 @@ class Statement:
 
     async def many(self, database: "Database", user_id: UUID, *arguments: Any) -> list[Row]:
         """The rows, in the statement's order."""
+        bound = (user_id, *arguments, *self.last)
         if self.batched and database.reads:
-            return await database.reads.rows(self, (user_id, *arguments))
-        if self.writes:
-            return await database.write(self, (user_id, *arguments))
-        return await database.read(self, (user_id, *arguments))
+            return await database.reads.rows(self, bound)
+        return await (database.write(self, bound) if self.writes else database.read(self, bound))
 
 
 def tenant_statements() -> list[Statement]:

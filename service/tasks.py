@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from hashlib import blake2b
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
@@ -65,7 +67,13 @@ class CompleteTask(msgspec.Struct, frozen=True):
     completed: bool
 
 
-LIST_TASKS = Statement("list_tasks", match=(1,))
+PAGE = 500
+"""A list of fewer tasks, none of them long, is one statement and one write."""
+
+FURTHER_PAGE = 100
+"""A longer list is read and sent so many at a time from there on, and others get their turn between."""
+
+LIST_TASKS = Statement("list_tasks", match=(1,), last=(PAGE,))
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
 GET_TASK = Statement("get_task", match=(1, 0))
@@ -76,11 +84,8 @@ COMPLETE_TASK_IF_MATCH = Statement("complete_task_if_match")
 DELETE_TASK = Statement("delete_task")
 DELETE_TASK_IF_MATCH = Statement("delete_task_if_match")
 
-PAGE = 500
-"""A list of fewer tasks is one statement and one write."""
-
-FURTHER_PAGE = 100
-"""A longer list is read and sent so many at a time from there on, and others get their turn between."""
+TITLE = itemgetter(2)
+"""Of a row. It is '' in a list's row for a long task, whose texts are not there."""
 
 IDEMPOTENCY_KEY = rb"[\x21-\x7e]{1,255}"
 is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
@@ -94,7 +99,7 @@ async def list_tasks(request: Request) -> Response:
     """All of the user's tasks, newest first, or those that the query asks for."""
     if not request.query:
         listing = Listing()
-        rows = await LIST_TASKS.many(request.database, request.user.key, PAGE)
+        rows = await LIST_TASKS.many(request.database, request.user.key)
     else:
         listing = read_listing(request.query, request.user.id, request.service.cursors)
         rows = await _rows(request, listing, listing.limit + 1 if listing.limit else PAGE)
@@ -102,17 +107,35 @@ async def list_tasks(request: Request) -> Response:
     if listing.limit and len(rows) > listing.limit:
         rows = rows[: listing.limit]
         headers += listing.next_page(rows[-1], request.user.id, request.service.cursors)
+    if not (listing.limit or len(rows) < PAGE) or not all(map(TITLE, rows)):
+        return Response(200, b"[", headers, more=_pieces(request, listing, rows))
     body = encode([Task(*row) for row in rows])
-    if listing.limit or len(rows) < PAGE:
-        return unless_known(request.fields, list_tag(body), body, headers)
-    return Response(200, body[:-1], more=_further_pages(request, listing.after(rows[-1])))
+    return unless_known(request.fields, list_tag(body, headers), body, headers)
 
 
-async def _further_pages(request: Request, listing: Listing) -> AsyncIterator[bytes]:
-    while rows := await _rows(request, listing, FURTHER_PAGE):
-        yield b"," + encode([Task(*row) for row in rows])[1:-1]
+async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncIterator[bytes]:
+    """What follows a list's bracket: `rows`, and the pages after them unless the caller asked for one."""
+    comma = b""
+    while rows:
+        async for tasks in _in_full(request, rows):
+            yield comma + encode(tasks)[1:-1]
+            comma = b","
+        if listing.limit or len(rows) < FURTHER_PAGE:
+            break
         listing = listing.after(rows[-1])
+        rows = await _rows(request, listing, FURTHER_PAGE)
     yield b"]"
+
+
+async def _in_full(request: Request, rows: list[Row]) -> AsyncIterator[list[Task]]:
+    """The rows' tasks, many at a time, but each long one by itself, if it is still there."""
+    for is_long, run in groupby(rows, lambda row: not TITLE(row)):
+        if not is_long:
+            yield [Task(*row) for row in run]
+            continue
+        for row in run:
+            if found := await GET_TASK.one(request.database, request.user.key, row[0]):
+                yield [Task(*found[:7])]
 
 
 async def _rows(request: Request, listing: Listing, size: int) -> list[Row]:

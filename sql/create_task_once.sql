@@ -14,9 +14,11 @@
 -- Doing nothing on conflict would return no row, and a select beside it would not see what a try at the
 -- same moment has just committed. An update that changes nothing returns the row in every case; only one
 -- that was inserted here has no xmax, the mark of whoever replaced or locked a row.
+-- The version begins with the time's milliseconds: a deleted task's key makes its id anew, and what a caller knows of
+-- the old task must not pass for the new one.
 
-insert into tasks (id, user_id, title, description, completed, fingerprint)
-values ($2, $1, $3, $4, $5, $6)
+insert into tasks (id, user_id, title, description, completed, fingerprint, version)
+values ($2, $1, $3, $4, $5, $6, 1 + (extract(epoch from now()) * 1000)::bigint % 1000000000)
 on conflict (id) do update
     set fingerprint = tasks.fingerprint
     where tasks.user_id = $1

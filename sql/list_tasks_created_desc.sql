@@ -10,12 +10,14 @@
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
 -- index: tasks_by_user_newest
+--
+-- A task of more than 4 KiB comes without its texts: see list_tasks.
 
 select
     id,
     user_id,
-    title,
-    description,
+    case when octet_length(description) > 4096 then '' else title end as title,
+    case when octet_length(description) <= 4096 then description end as description,
     completed,
     created_at,
     updated_at

@@ -66,6 +66,18 @@ def test_list_tasks_that_is_known_is_304_until_anything_changes(ada: Caller) -> 
         assert ada.request("GET", ada.tasks, headers={"If-None-Match": tag}).status_code == 200
 
 
+def test_list_tasks_page_that_is_known_is_sent_again_once_another_follows(ada: Caller) -> None:
+    page = f"{ada.tasks}?limit=1&sort=created_at"
+    ada.create(title="first")
+    tag = ada.request("GET", page).headers["etag"]
+    ada.create(title="second")
+
+    response = ada.request("GET", page, headers={"If-None-Match": tag})
+
+    assert response.status_code == 200
+    assert "link" in response.headers
+
+
 @pytest.mark.parametrize("if_match", ['"1"', '"7", "1"', "*"])
 def test_update_task_at_the_version_asked_for_is_made(ada: Caller, if_match: str) -> None:
     task_id = ada.create(title="x").json()["id"]

@@ -1,5 +1,6 @@
 """Pages, order and filters of the list: every task exactly once, and a clear word for each bad parameter."""
 
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Api, Caller
+from service.listing import ORDERS
+from tests.proxy import Proxy
+from tests.serving import Api, Caller, serving, until
+from tests.wire import Wire, request
 
 Rows = Callable[..., list[Any]]
 
@@ -165,6 +169,33 @@ def test_list_tasks_without_limit_streams_the_filtered_list(ada: Caller, rows: R
 
     assert len(listed(ada, "completed=true")) == 1200
     assert len(listed(ada, "sort=created_at")) == 2401
+
+
+@pytest.mark.parametrize("query", ["", *(f"?sort={sort}" for sort in ORDERS), "?limit=4", "?q=z"])
+def test_list_tasks_reads_each_long_task_by_itself(proxy: Proxy, query: str) -> None:
+    with serving(database_url=proxy.url) as api:
+        ada = api.caller()
+        tasks = [ada.create(title="z", description=text * 4097).json() for text in ("", "y", "x", "")]
+        before = proxy.statements
+
+        response = ada.request("GET", ada.tasks + query)
+
+        assert response.json() == (tasks if query in ("?sort=created_at", "?sort=updated_at") else tasks[::-1])
+        assert proxy.statements - before == 3
+
+
+def test_list_tasks_leaves_out_a_long_task_that_is_deleted_while_it_is_read(api: Api, ada: Caller, rows: Rows) -> None:
+    ada.create(title="the first")
+    rows(
+        "insert into tasks (user_id, title, description) select %s, n, repeat('x', 1000000) from generate_series(1, 90) as n",
+        ada.id,
+    )
+    with Wire(api.address, receive_buffer=4096) as wire:
+        wire.send(request("GET", ada.tasks, f"Authorization: Bearer {ada.token}"))
+        until(lambda: rows("delete from tasks where title = '1' returning id"))
+        listed = json.loads(wire.answer().body)
+
+    assert {task["title"] for task in listed} == {"the first", *map(str, range(2, 91))}
 
 
 def test_list_tasks_walk_of_10000_yields_every_survivor_once_while_others_come_and_go(

@@ -14,7 +14,7 @@ from service.database import Database
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.reads import BATCH_SIZE
 from service.statements import Row, Statement
-from service.tasks import GET_TASK, LIST_TASKS, PAGE
+from service.tasks import GET_TASK, LIST_TASKS
 from tests.database import BLOCKED, TERMINATE, locked, opened
 from tests.proxy import Proxy
 from tests.serving import Caller, serving, until
@@ -61,7 +61,7 @@ async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str,
                 GET_TASK.many(pool, user, mine),
                 GET_TASK.many(pool, user, theirs),
                 GET_TASK.many(pool, other, theirs),
-                LIST_TASKS.many(pool, user, PAGE),
+                LIST_TASKS.many(pool, user),
             )
             assert [(row[0], row[1], row[2][:36]) for row in found] == [(mine, user, str(user))]
             assert foreign == []
@@ -88,7 +88,7 @@ async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_
 async def test_a_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
     async with opened(proxy.url, pool_max_size=1) as pool:
         before = (proxy.statements, proxy.round_trips)
-        await asyncio.gather(*(LIST_TASKS.many(pool, user, PAGE) for user in owned))
+        await asyncio.gather(*(LIST_TASKS.many(pool, user) for user in owned))
         assert proxy.statements - before[0] == USERS
         assert proxy.round_trips - before[1] == -(-USERS // BATCH_SIZE)
 
@@ -125,7 +125,7 @@ async def test_reads_survive_their_connection(
     monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
     async with opened(database, pool_min_size=2, statement_timeout=30, acquire_timeout=30) as pool:
         with locked(database, "access exclusive"):
-            lists = [asyncio.create_task(LIST_TASKS.many(pool, user, PAGE)) for user in owned]
+            lists = [asyncio.create_task(LIST_TASKS.many(pool, user)) for user in owned]
             await blocked(rows, 2)
             rows(TERMINATE)
         assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
@@ -138,7 +138,7 @@ async def test_reads_that_time_out_together_are_not_tried_again(
         before = proxy.statements
         with locked(database, "access exclusive"):
             results = await asyncio.gather(
-                *(LIST_TASKS.many(pool, user, PAGE) for user in list(owned)[:10]), return_exceptions=True
+                *(LIST_TASKS.many(pool, user) for user in list(owned)[:10]), return_exceptions=True
             )
         assert {type(result) for result in results} == {lanes.Lost}
         assert proxy.statements - before == 10
@@ -151,7 +151,7 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
         with locked(database, "access exclusive"):
             (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
             task = everything[0]
-            flying = [get(pool, ada, task), asyncio.create_task(LIST_TASKS.many(pool, ada, PAGE))]
+            flying = [get(pool, ada, task), asyncio.create_task(LIST_TASKS.many(pool, ada))]
             await blocked(rows, 2)
             waiting = [get(pool, bob, other), get(pool, ada, task)]
             await asyncio.sleep(0)
