@@ -32,6 +32,7 @@ ROWS: list[Row] = [
     network_rows.slow_network,
     network_rows.answer_lost,
     pool_rows.pool_exhaustion,
+    pool_rows.overload,
     pool_rows.connection_limit,
     pool_rows.row_lock,
     server_rows.full_disk,

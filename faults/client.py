@@ -1,6 +1,7 @@
 """A caller of the service: one connection, one call at a time, each noted with all that a promise speaks of."""
 
 import asyncio
+from collections.abc import Iterable
 from time import monotonic
 from uuid import UUID
 
@@ -54,6 +55,12 @@ class Answer(msgspec.Struct, frozen=True):
         return document if document.status == self.status else None
 
 
+def p99(answers: Iterable[Answer]) -> float:
+    """Seconds that one answer in a hundred took longer than."""
+    times = sorted(answer.seconds for answer in answers)
+    return times[len(times) * 99 // 100]
+
+
 class Caller:
     """A user with a token. `answers` are all that were given, in their order."""
 
@@ -64,10 +71,15 @@ class Caller:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def call(self, operation: str, method: str, path: str, body: object = None) -> Answer:
-        """Calls, and waits for the answer. It is not tried again, nor when the connection ends before it."""
+    async def call(
+        self, operation: str, method: str, path: str, body: object = None, due: float | None = None
+    ) -> Answer:
+        """Calls, and waits for the answer. It is not tried again, nor when the connection ends before it.
+
+        A call that was `due` earlier counts as begun then.
+        """
         content = msgspec.json.encode(body) if body is not None else b""
-        began = monotonic()
+        began = due or monotonic()
         try:
             async with asyncio.timeout(GIVE_UP):
                 status, fields, received = await self._exchange(self.request(method, path, content))

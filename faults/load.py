@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from faults.client import Answer, Caller
+from faults.client import Answer, Caller, p99
 from faults.journal import Journal
 from faults.service_process import ServiceProcess
 
@@ -82,8 +82,7 @@ class Load:
 
     def p99(self, since: float, until: float) -> float:
         """Seconds that one answer in a hundred took longer than, of the calls begun in that time."""
-        times = sorted(a.seconds for a in self.answers if since < a.began < until)
-        return times[len(times) * 99 // 100]
+        return p99(answer for answer in self.answers if since < answer.began < until)
 
     async def _furnish(self, reader: Caller) -> None:
         created = 0
