@@ -7,9 +7,9 @@ from service.errors import Headers, invalid
 from service.wire import JSON, Fields, Response
 
 ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-TAG = re.compile(ONE_TAG)
 ANY_OR_TAGS = rb"\s*(?:\*|" + ONE_TAG + rb"(?:\s*,\s*" + ONE_TAG + rb")*)\s*"
 TAGS = re.compile(ANY_OR_TAGS).fullmatch
+TAG = re.compile(rb"\*|" + ONE_TAG)
 VERSION = re.compile(rb'"([1-9][0-9]{0,9})"').fullmatch
 
 
@@ -33,19 +33,25 @@ def list_tag(body: bytes, headers: Headers) -> Headers:
 def acceptable_versions(fields: Fields) -> list[str] | None:
     """The versions that If-Match allows a write to find; None for any. Raises Problem(INVALID)."""
     value = fields.get(b"if-match")
-    if value is None or value.strip() == b"*":
+    if value is None:
         return None
-    found = (VERSION(tag) for tag in _tags(value, "If-Match"))  # weak tags never match here: RFC 9110, 13.1.1
-    return [version[1].decode() for version in found if version]
+    tags = _tags(value, "If-Match")
+    if tags == [b"*"]:
+        return None
+    versions = map(VERSION, tags)  # weak tags never match here: RFC 9110, section 13.1.1
+    return [version[1].decode() for version in versions if version]
 
 
-def unless_known(fields: Fields, tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
-    """200 with the body and its ETag, or 304 when If-None-Match has that. Raises Problem(INVALID)."""
+def known_tags(fields: Fields) -> list[bytes]:
+    """What If-None-Match says that the caller has. Raises Problem(INVALID)."""
     value = fields.get(b"if-none-match")
-    if value is not None:
-        known = [known.removeprefix(b"W/") for known in _tags(value, "If-None-Match")]
-        if value.strip() == b"*" or tag[0][1].removeprefix(b"W/") in known:
-            return Response(304, headers=tag)
+    return [] if value is None else [tag.removeprefix(b"W/") for tag in _tags(value, "If-None-Match")]
+
+
+def unless_known(known: list[bytes], tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
+    """200 with the body and its ETag, or 304 when the caller has that."""
+    if known and (b"*" in known or tag[0][1].removeprefix(b"W/") in known):
+        return Response(304, headers=tag)
     return Response(200, body, headers + tag)
 
 

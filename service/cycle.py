@@ -7,7 +7,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import UNAVAILABLE, UNEXPECTED, Headers, Kind, Problem
-from service.wire import CLOSE, Unheard, refusal, send_response
+from service.wire import CLOSE, CutShort, Unheard, refusal, send_response
 
 
 class Cycle(RequestResponseCycle):
@@ -36,6 +36,18 @@ class Cycle(RequestResponseCycle):
         self.keep_alive = lasting and protocol.parser.should_keep_alive()
         self.waiting_for_100_continue = lasting and protocol.expect_100_continue
         self.body = bytearray()
+
+    async def run_asgi(self, app: Any) -> None:
+        """Lets the application answer, and ends the connection when it fails to."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            if not isinstance(error, CutShort):
+                self.logger.error("Exception in ASGI application", exc_info=error)
+            if self.response_started:
+                self.transport.close()
+            else:
+                await self.send_500_response()
 
     async def receive(self) -> Any:
         """What comes next of the request. Raises Problem when it will not come."""

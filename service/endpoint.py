@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TypeVar
@@ -26,7 +27,7 @@ from service.lanes import UUID
 from service.listing import Cursors
 from service.log import RequestLog, request_id
 from service.settings import Settings
-from service.wire import Fields, Response, decode, read_body, refusal, send_response
+from service.wire import CutShort, Fields, Response, decode, read_body, refusal, send_response
 
 T = TypeVar("T")
 
@@ -85,31 +86,50 @@ class Private:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        fields: Fields = dict(scope["headers"])
+        fields = _fields(scope["headers"])
         number = request_id(fields.get(b"x-request-id"))
         try:
-            user = await self._user(scope, fields)
+            user = await self._user(fields)
             request = Request(
                 user, _task_id(scope["path_params"], user), scope["query_string"], fields, receive, self._service
             )
             response = await self._handler(request)
-        except Exception as error:  # each becomes a row of the error table
-            response = refusal(problem_for(error))
-            if response.status == 500:
-                logger.exception("%s failed, request %s", self.name, number.decode())
-        except asyncio.CancelledError:  # the stop has its deadline; uvicorn would answer 500, in plain text
-            response = refusal(Problem(UNAVAILABLE if scope["method"] == "GET" else OUTCOME_UNKNOWN))
-        await send_response(send, response, (*PRIVATE, (b"x-request-id", number)))
-        self._service.log.write(scope["method"], self.name, response.status, perf_counter() - started, number)
+        except (Exception, asyncio.CancelledError) as error:
+            response = refusal(self._problem(error, scope, number))
+        status = response.status
+        try:
+            await send_response(send, response, (*PRIVATE, (b"x-request-id", number)))
+        except (Exception, asyncio.CancelledError) as error:  # between the pages of a list
+            status = self._problem(error, scope, number).kind.status  # for the log: the caller has seen 200
+            raise CutShort from None
+        finally:
+            self._service.log.write(scope["method"], self.name, status, perf_counter() - started, number)
 
-    async def _user(self, scope: Scope, fields: Fields) -> User:
+    def _problem(self, error: BaseException, scope: Scope, number: bytes) -> Problem:
+        if not isinstance(error, Exception):  # the stop has its deadline; uvicorn would answer 500, in plain text
+            return Problem(UNAVAILABLE if scope["method"] in ("GET", "HEAD") else OUTCOME_UNKNOWN)
+        problem = problem_for(error)  # a row of the error table
+        if problem.kind.status == 500:
+            logger.error("%s failed, request %s", self.name, number.decode(), exc_info=error)
+        return problem
+
+    async def _user(self, fields: Fields) -> User:
         authorization = fields.get(b"authorization")
         if authorization is None:
             raise Problem(UNAUTHORIZED)
-        if len(fields) < len(scope["headers"]) and sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
-            raise Problem(UNAUTHORIZED)
         authenticator = self._service.authenticator
         return authenticator.cached(authorization) or await authenticator.verify(authorization)
+
+
+def _fields(headers: list[tuple[bytes, bytes]]) -> Fields:
+    """The fields by name; the values of one that comes twice are a list (RFC 9110, section 5.3)."""
+    fields: Fields = dict(headers)
+    if len(fields) == len(headers):
+        return fields
+    values = defaultdict(list)
+    for name, value in headers:
+        values[name].append(value)
+    return {name: b", ".join(several) for name, several in values.items()}
 
 
 def _task_id(path: dict[str, str], user: User) -> UUID | None:

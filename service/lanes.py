@@ -25,8 +25,11 @@ __all__ = [
 
 Arguments = tuple[Any, ...]
 
-STALE = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+STALE = asyncpg.InvalidCachedStatementError
 """A migration changed a table under a prepared statement. Nothing was executed."""
+
+CHANGES = 3
+"""A migration may change a table more than once: so many times may a statement be stale before it is refused."""
 
 READ_ONLY = asyncpg.ReadOnlySQLTransactionError
 """A write on a server that is no primary (any more)."""
@@ -107,10 +110,7 @@ class Lane:
         """The statement's rows. Raises Lost, or asyncpg.PostgresError for what the server refuses."""
         self.doubtful = True
         try:
-            try:
-                rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
-            except STALE:
-                rows = await self._run_anew(statement, arguments)
+            rows = await self._run(statement, arguments)
         except asyncpg.PostgresError as error:
             self._count(error)
             if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
@@ -123,14 +123,13 @@ class Lane:
         self.doubtful = False
         return rows
 
-    async def _run_anew(self, statement: Statement, arguments: Arguments, tries: int = 3) -> list[asyncpg.Record]:
-        await self.prepare([statement])
-        try:
-            return await self.fetch[statement.name](*arguments, timeout=self.timeout)
-        except STALE:  # again: a migration has more than one change
-            if tries == 1:
-                raise
-            return await self._run_anew(statement, arguments, tries - 1)
+    async def _run(self, statement: Statement, arguments: Arguments) -> list[asyncpg.Record]:
+        for _ in range(CHANGES):
+            try:
+                return await self.fetch[statement.name](*arguments, timeout=self.timeout)
+            except STALE:
+                await self.prepare([statement])
+        return await self.fetch[statement.name](*arguments, timeout=self.timeout)
 
     async def run_many(self, statement: Statement, calls: list[Arguments]) -> list[asyncpg.Record]:
         """The rows of all `calls` in one round trip, in their order. Any failure of one is a failure of all.
@@ -140,9 +139,11 @@ class Lane:
         self.doubtful = True
         try:
             rows: list[asyncpg.Record] = await self.prepared[statement.name].fetchmany(calls, timeout=self.timeout)
-        except (*LOST, asyncpg.PostgresConnectionError) as error:  # what else it is, is seen when each runs alone
+        except (*LOST, asyncpg.PostgresError) as error:
             self._count(error)
-            raise Lost from error
+            if isinstance(error, (*LOST, asyncpg.PostgresConnectionError)):
+                raise Lost from error
+            raise  # whose fault it is, is seen when each runs alone
         self.doubtful = False
         return rows
 

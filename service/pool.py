@@ -53,6 +53,11 @@ class Pool:
         self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a lane is idle or may be opened."""
+        return bool(self.idle) or len(self.lanes) + self._opening < self._settings.pool_max_size
+
     async def open(self) -> None:
         """Opens POOL_MIN_SIZE lanes, and waits for the first as long as a request would.
 
@@ -87,7 +92,7 @@ class Pool:
         if len(self.waiting) >= self._settings.max_waiting and deadline is None:  # with one, it is no newcomer
             self.shed += 1
             raise Problem(OVERLOADED)
-        if len(self.lanes) + self._opening < self._settings.pool_max_size and not self.failure:
+        if self.has_room and not self.failure:
             self._add_lane()
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Lane] = loop.create_future()

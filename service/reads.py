@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
@@ -24,19 +25,22 @@ FLIGHTS = 2
 BATCH_SIZE = 64
 """Reads in one batch at most."""
 
+SLOW_SECONDS = 0.05
+"""A batch under way for longer is waited for no more by those behind it: its connection may be dead."""
+
 Waiter = asyncio.Future[list[Row]]
 
 
 class Batch:
     """Reads of one statement, by their arguments; the same read asked twice is sent once."""
 
-    __slots__ = ("expiry", "size", "statement", "waiters")
+    __slots__ = ("deadline", "size", "statement", "waiters")
 
     def __init__(self, statement: Statement) -> None:
         self.statement = statement
         self.waiters: defaultdict[tuple[Any, ...], list[Waiter]] = defaultdict(list)
         self.size = 0
-        self.expiry: asyncio.TimerHandle | None = None
+        self.deadline: float | None = None  # by the loop's clock, once no flight was free for it
 
     def answer(self, arguments: tuple[Any, ...], rows: list[Row]) -> None:
         for waiter in self.waiters[arguments]:
@@ -62,7 +66,8 @@ class Reads:
         self._settings = settings
         self._open: dict[Statement, Batch] = {}
         self._queue: deque[Batch] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], float] = {}
+        self._watched = False
         self._loop = asyncio.get_running_loop()
 
     def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Awaitable[list[Row]]:
@@ -85,36 +90,45 @@ class Reads:
         return waiter
 
     def _send(self) -> None:
-        while self._queue and len(self._flights) < FLIGHTS:
-            batch = self._leave(self._queue.popleft())
-            flight = self._loop.create_task(self._fly(batch))
-            self._flights.add(flight)
+        now = self._loop.time()
+        while self._queue and self._may_fly(now):
+            flight = self._loop.create_task(self._fly(self._leave()))
+            self._flights[flight] = now
             flight.add_done_callback(self._landed)
         for batch in self._queue:
-            if batch.expiry is None:
-                batch.expiry = self._loop.call_later(self._settings.acquire_timeout, self._expire, batch)
+            batch.deadline = batch.deadline or now + self._settings.acquire_timeout
+        if self._queue and not self._watched:
+            self._watched = True
+            self._loop.call_later(SLOW_SECONDS, self._watch)
 
-    def _leave(self, batch: Batch) -> Batch:
+    def _may_fly(self, now: float) -> bool:
+        if len(self._flights) < FLIGHTS:
+            return True
+        slow = sum(now - since > SLOW_SECONDS for since in self._flights.values())
+        return len(self._flights) - slow < FLIGHTS and self._database.has_room
+
+    def _watch(self) -> None:
+        self._watched = False
+        while self._queue and (self._queue[0].deadline or inf) <= self._loop.time():
+            batch = self._leave()
+            self._database.timeouts += batch.size
+            batch.refuse_all(Problem(UNAVAILABLE))
+        self._send()
+
+    def _leave(self) -> Batch:
+        batch = self._queue.popleft()
         if self._open.get(batch.statement) is batch:
             del self._open[batch.statement]
-        if batch.expiry:
-            batch.expiry.cancel()
         self.waiting -= batch.size
         return batch
 
-    def _expire(self, batch: Batch) -> None:
-        self._queue.remove(batch)
-        self._leave(batch)
-        self._database.timeouts += batch.size
-        batch.refuse_all(Problem(UNAVAILABLE))
-
     def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+        del self._flights[flight]
         self._send()
 
     async def _fly(self, batch: Batch) -> None:
         statement, calls = batch.statement, list(batch.waiters)
-        deadline = batch.expiry.when() if batch.expiry else None  # what it waited here, it need not wait for a lane
+        deadline = batch.deadline  # what it waited here, it need not wait for a lane
         if len(calls) == 1:
             await self._fly_alone(batch, calls[0], self._database.read(statement, calls[0], deadline))
             return

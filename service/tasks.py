@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.conditions import acceptable_versions, list_tag, task_tag, unless_known
+from service.conditions import acceptable_versions, known_tags, list_tag, task_tag, unless_known
 from service.endpoint import Request
 from service.errors import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem, invalid
 from service.listing import Listing, read_listing
@@ -97,6 +97,7 @@ complete_body = msgspec.json.Decoder(CompleteTask)
 
 async def list_tasks(request: Request) -> Response:
     """All of the user's tasks, newest first, or those that the query asks for."""
+    known = known_tags(request.fields)
     if not request.query:
         listing = Listing()
         rows = await LIST_TASKS.many(request.database, request.user.key)
@@ -110,7 +111,7 @@ async def list_tasks(request: Request) -> Response:
     if not (listing.limit or len(rows) < PAGE) or not all(map(TITLE, rows)):
         return Response(200, b"[", headers, more=_pieces(request, listing, rows))
     body = encode([Task(*row) for row in rows])
-    return unless_known(request.fields, list_tag(body, headers), body, headers)
+    return unless_known(known, list_tag(body, headers), body, headers)
 
 
 async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncIterator[bytes]:
@@ -168,10 +169,11 @@ def _created(request: Request, task: Task, version: int, headers: Headers = ()) 
 
 async def get_task(request: Request) -> Response:
     """One task."""
+    known = known_tags(request.fields)
     row = await GET_TASK.one(request.database, request.user.key, request.task_id)
     if row is None:
         raise Problem(NO_SUCH_TASK)
-    return unless_known(request.fields, task_tag(row[7]), encode(Task(*row[:7])))
+    return unless_known(known, task_tag(row[7]), encode(Task(*row[:7])))
 
 
 async def update_task(request: Request) -> Response:

@@ -66,9 +66,9 @@ class TimedPrivate(Private):
 
         await super().__call__(scope, receive, send_timed)
 
-    async def _user(self, scope: Scope, fields: Fields) -> User:
+    async def _user(self, fields: Fields) -> User:
         with counted("auth"):
-            return await super()._user(scope, fields)
+            return await super()._user(fields)
 
 
 class TimedDatabase(Database):

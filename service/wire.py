@@ -25,6 +25,10 @@ class Unheard(ConnectionError):
     """Raised by `send` for a part of an answer that nobody will hear: the caller has left, or asked for its head."""
 
 
+class CutShort(Exception):
+    """Raised by an endpoint whose answer broke off after its head: the connection must end without the answer's end."""
+
+
 class Response(msgspec.Struct, frozen=True, gc=False):
     """An answer. `more` yields further pieces of the body, which then has no Content-Length."""
 

@@ -128,6 +128,18 @@ def test_a_tag_that_is_none_is_422_and_names_the_header(ada: Caller, value: str)
     assert ada.get(task_id).headers["etag"] == '"1"'
 
 
+def test_tags_in_two_lines_are_one_list(ada: Caller) -> None:
+    task_id = ada.create(title="x").json()["id"]
+    headers = [("Authorization", f"Bearer {ada.token}")]
+
+    def two_lines(method: str, name: str) -> int:
+        lines = [*headers, (name, '"1"'), (name, '"7"')]
+        return ada._client.request(method, f"{ada.tasks}/{task_id}", headers=lines).status_code
+
+    assert two_lines("GET", "If-None-Match") == 304
+    assert two_lines("DELETE", "If-Match") == 204
+
+
 def test_update_task_by_50_writers_with_if_match_counts_every_edit(ada: Caller) -> None:
     task_id = ada.create(title="0").json()["id"]
 

@@ -12,7 +12,7 @@ import pytest
 from service import lanes, tasks
 from service.database import Database
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
-from service.reads import BATCH_SIZE
+from service.reads import BATCH_SIZE, FLIGHTS
 from service.statements import Row, Statement
 from service.tasks import GET_TASK, LIST_TASKS
 from tests.database import BLOCKED, TERMINATE, locked, opened
@@ -131,6 +131,21 @@ async def test_reads_survive_their_connection(
         assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
 
 
+async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+    async with opened(proxy.url, pool_min_size=FLIGHTS, pool_max_size=FLIGHTS + 1, statement_timeout=30) as pool:
+        proxy.deafen()
+        (user, (task, *_)), *_ = owned.items()
+        lost = [get(pool, user, task)]
+        await asyncio.sleep(0)
+        lost.append(asyncio.create_task(LIST_TASKS.many(pool, user)))
+        await asyncio.sleep(0.01)
+
+        assert ids(await get(pool, user, task)) == [task]
+        assert not any(call.done() for call in lost)
+        for call in lost:
+            call.cancel()
+
+
 async def test_reads_that_time_out_together_are_not_tried_again(
     proxy: Proxy, database: str, owned: dict[UUID, list[UUID]]
 ) -> None:
@@ -147,7 +162,8 @@ async def test_reads_that_time_out_together_are_not_tried_again(
 async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_allowed(
     database: str, owned: dict[UUID, list[UUID]], rows: Rows
 ) -> None:
-    async with opened(database, pool_min_size=2, max_waiting=2, acquire_timeout=0.1, statement_timeout=30) as pool:
+    bounds = {"pool_min_size": 2, "pool_max_size": 2, "max_waiting": 2, "acquire_timeout": 0.1, "statement_timeout": 30}
+    async with opened(database, **bounds) as pool:
         with locked(database, "access exclusive"):
             (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
             task = everything[0]
