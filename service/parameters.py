@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, JSONObject]] = {
 """What the header of a request may say."""
 
 HEADERS: dict[str, tuple[str, JSONObject]] = {
-    "ETag": ("the version; a list of 500 tasks or more that is not paged has none", {"type": "string"}),
+    "ETag": ("the version; a list that is sent in pieces, because it is long, has none", {"type": "string"}),
     "Idempotent-Replayed": ("that the task was made before, with this key", {"type": "string", "const": "true"}),
     "Link": ('the next page, `rel="next"`; absent from the last', {"type": "string"}),
     "Location": ("where the new task is", {"type": "string", "format": "uri-reference"}),

@@ -301,7 +301,7 @@ export interface components {
     };
     requestBodies: never;
     headers: {
-        /** @description the version; a list of 500 tasks or more that is not paged has none */
+        /** @description the version; a list that is sent in pieces, because it is long, has none */
         ETag: string;
         /** @description that the task was made before, with this key */
         "Idempotent-Replayed": "true";
