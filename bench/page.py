@@ -51,7 +51,7 @@ Microseconds of the service's process, user and system, without PostgreSQL's; in
 ## PostgreSQL beside pgbench
 
 Microseconds of all PostgreSQL processes per request, and per statement when pgbench runs the same prepared statements
-with as many clients as there are connections, 20 at most.
+at the same rate, with as many clients as there are connections, 20 at most.
 
 {postgres}
 

@@ -41,14 +41,24 @@ PARAMETERS = {
 """What the statements' parameters are bound to. Ids are computed, since pgbench's variables are numbers."""
 
 
-def turn(server: Server, database: str, operation: str, connections: int, seconds: float) -> Turn:
-    """The operation's statement alone, by as many clients as there are connections, up to CLIENTS."""
+def turn(server: Server, database: str, operation: str, connections: int, seconds: float, rate: float) -> Turn:
+    """The operation's statement alone, by as many clients as there are connections, up to CLIENTS.
+
+    `rate` statements are begun in a second: the server spends less on each when more of them come together, and on a
+    commit above all, for many then share one write to the disk.
+    """
     server.seed(database, OPERATIONS[operation].tasks_each)
     with TemporaryDirectory() as folder:
         script = Path(folder, "script.sql")
         script.write_text(_script(STATEMENTS[operation]))
         clients, length = min(connections, CLIENTS), math.ceil(WARM_UP_SECONDS + seconds + 1)
-        options = ["--no-vacuum", "--protocol=prepared", f"--client={clients}", f"--time={length}"]
+        options = [
+            "--no-vacuum",
+            "--protocol=prepared",
+            f"--client={clients}",
+            f"--time={length}",
+            f"--rate={rate:.0f}",
+        ]
         files = [f"--file={script}", "--log", f"--log-prefix={folder}/log"]
         command = [PROGRAM or "pgbench", *options, *files, server.url(database)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -29,8 +29,14 @@ def turns(plan: Plan, server: Server) -> Iterator[Turn]:
             started = [stack.enter_context(running(subject, server.url(subject.database))) for subject in plan.subjects]
             for operation in plan.operations:
                 for connections in plan.connections:
+                    rates = {}
                     for one in started if number % 2 == 0 else reversed(started):
                         if operation in one.subject.operations:
-                            yield turn(one, server, operation, connections, plan.seconds)
+                            done = turn(one, server, operation, connections, plan.seconds)
+                            rates[one.subject.name] = done.rate
+                            yield done
                     if plan.pgbench and operation in pgbench.STATEMENTS:
-                        yield pgbench.turn(server, plan.subjects[0].database, operation, connections, plan.seconds)
+                        ours = plan.subjects[0]
+                        yield pgbench.turn(
+                            server, ours.database, operation, connections, plan.seconds, rates[ours.name]
+                        )
