@@ -23,7 +23,8 @@ from service.openapi import Documents
 from service.routing import FlatRoutes, Row, starlette_routes
 from service.settings import Settings
 from service.shutdown import announced
-from service.tasks import complete_task, create_task, delete_task, get_task, list_tasks, update_task
+from service.task_list import list_tasks
+from service.tasks import complete_task, create_task, delete_task, get_task, update_task
 from service.timing import TimedDatabase, TimedPrivate
 from service.wire import refusal
 

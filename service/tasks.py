@@ -1,21 +1,17 @@
-"""The task: its wire types, its statements, its handlers, in that order."""
+"""The task: its wire types, its statements, its handlers, in that order. The list has a page of its own."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime
 from hashlib import blake2b
-from itertools import groupby
-from operator import itemgetter
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.conditions import acceptable_versions, known_tags, list_tag, task_tag, unless_known
+from service.conditions import acceptable_versions, known_tags, task_tag, unless_known
 from service.endpoint import Request
 from service.errors import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem, invalid
-from service.listing import Listing, read_listing
 from service.statements import Row, Statement
 from service.users import provisioned
 from service.wire import JSON, Response, decode, encode
@@ -67,13 +63,6 @@ class CompleteTask(msgspec.Struct, frozen=True):
     completed: bool
 
 
-PAGE = 500
-"""A list of fewer tasks, none of them long, is one statement and one write."""
-
-FURTHER_PAGE = 100
-"""A longer list is read and sent so many at a time from there on, and others get their turn between."""
-
-LIST_TASKS = Statement("list_tasks", match=(1,), last=(PAGE,))
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
 GET_TASK = Statement("get_task", match=(1, 0))
@@ -84,63 +73,12 @@ COMPLETE_TASK_IF_MATCH = Statement("complete_task_if_match")
 DELETE_TASK = Statement("delete_task")
 DELETE_TASK_IF_MATCH = Statement("delete_task_if_match")
 
-TITLE = itemgetter(2)
-"""Of a row. It is '' in a list's row for a long task, whose texts are not there."""
-
 IDEMPOTENCY_KEY = rb"[\x21-\x7e]{1,255}"
 is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
 
 create_body = msgspec.json.Decoder(CreateTask)
 update_body = msgspec.json.Decoder(UpdateTask)
 complete_body = msgspec.json.Decoder(CompleteTask)
-
-
-async def list_tasks(request: Request) -> Response:
-    """All of the user's tasks, newest first, or those that the query asks for."""
-    known = known_tags(request.fields)
-    if not request.query:
-        listing = Listing()
-        rows = await LIST_TASKS.many(request.database, request.user.key)
-    else:
-        listing = read_listing(request.query, request.user.id, request.service.cursors)
-        rows = await _rows(request, listing, listing.limit + 1 if listing.limit else PAGE)
-    headers = JSON
-    if listing.limit and len(rows) > listing.limit:
-        rows = rows[: listing.limit]
-        headers += listing.next_page(rows[-1], request.user.id, request.service.cursors)
-    if not (listing.limit or len(rows) < PAGE) or not all(map(TITLE, rows)):
-        return Response(200, b"[", headers, more=_pieces(request, listing, rows))
-    body = encode([Task(*row) for row in rows])
-    return unless_known(known, list_tag(body, headers), body, headers)
-
-
-async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncIterator[bytes]:
-    """What follows a list's bracket: `rows`, and the pages after them unless the caller asked for one."""
-    comma = b""
-    while rows:
-        async for tasks in _in_full(request, rows):
-            yield comma + encode(tasks)[1:-1]
-            comma = b","
-        if listing.limit or len(rows) < FURTHER_PAGE:
-            break
-        listing = listing.after(rows[-1])
-        rows = await _rows(request, listing, FURTHER_PAGE)
-    yield b"]"
-
-
-async def _in_full(request: Request, rows: list[Row]) -> AsyncIterator[list[Task]]:
-    """The rows' tasks, many at a time, but each long one by itself, if it is still there."""
-    for is_long, run in groupby(rows, lambda row: not TITLE(row)):
-        if not is_long:
-            yield [Task(*row) for row in run]
-            continue
-        for row in run:
-            if found := await GET_TASK.one(request.database, request.user.key, row[0]):
-                yield [Task(*found[:7])]
-
-
-async def _rows(request: Request, listing: Listing, size: int) -> list[Row]:
-    return await listing.order.statement.many(request.database, request.user.key, *listing.arguments(size))
 
 
 async def create_task(request: Request) -> Response:

@@ -9,12 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from service import lanes, tasks
+from service import lanes, task_list, tasks
 from service.database import Database
 from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.reads import BATCH_SIZE, FLIGHTS
 from service.statements import Row, Statement
-from service.tasks import GET_TASK, LIST_TASKS
+from service.task_list import LIST_TASKS
+from service.tasks import GET_TASK
 from tests.database import BLOCKED, TERMINATE, locked, opened
 from tests.proxy import Proxy
 from tests.serving import Caller, serving, until
@@ -184,8 +185,9 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
 
 
 def test_no_write_travels_with_others() -> None:
-    together = [name for name, value in vars(tasks).items() if isinstance(value, Statement) and value.batched]
-    assert together == ["LIST_TASKS", "GET_TASK"]
+    constants = vars(task_list) | vars(tasks)
+    together = {name for name, value in constants.items() if isinstance(value, Statement) and value.batched}
+    assert together == {"LIST_TASKS", "GET_TASK"}
     assert not LIST_TASKS.writes
     assert not GET_TASK.writes
 

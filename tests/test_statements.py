@@ -21,7 +21,7 @@ from service.database_url import for_asyncpg, for_psycopg
 from service.embedded_postgres import ENVIRONMENT, PROGRAMS
 from service.settings import ROOT
 from service.statements import FOLDER, tenant_statements
-from service.tasks import PAGE
+from service.task_list import PAGE
 from tests.conftest import Postgres
 from tests.tenancy import faults
 
