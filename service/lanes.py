@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ STALE = asyncpg.InvalidCachedStatementError
 """A migration changed a table under a prepared statement. Nothing was executed."""
 
 CHANGES = 3
-"""A migration may change a table more than once: so many times may a statement be stale before it is refused."""
+"""A migration may change a table more than once: so often is a stale statement prepared anew."""
 
 READ_ONLY = asyncpg.ReadOnlySQLTransactionError
 """A write on a server that is no primary (any more)."""
@@ -110,7 +111,10 @@ class Lane:
         """The statement's rows. Raises Lost, or asyncpg.PostgresError for what the server refuses."""
         self.doubtful = True
         try:
-            rows = await self._run(statement, arguments)
+            try:
+                rows = await self.fetch[statement.name](*arguments, timeout=self.timeout)
+            except STALE:
+                rows = await self._run_anew(statement, arguments)
         except asyncpg.PostgresError as error:
             self._count(error)
             if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
@@ -123,12 +127,12 @@ class Lane:
         self.doubtful = False
         return rows
 
-    async def _run(self, statement: Statement, arguments: Arguments) -> list[asyncpg.Record]:
-        for _ in range(CHANGES):
-            try:
+    async def _run_anew(self, statement: Statement, arguments: Arguments) -> list[asyncpg.Record]:
+        for _ in range(CHANGES - 1):
+            await self.prepare([statement])
+            with suppress(STALE):
                 return await self.fetch[statement.name](*arguments, timeout=self.timeout)
-            except STALE:
-                await self.prepare([statement])
+        await self.prepare([statement])
         return await self.fetch[statement.name](*arguments, timeout=self.timeout)
 
     async def run_many(self, statement: Statement, calls: list[Arguments]) -> list[asyncpg.Record]:

@@ -1,7 +1,7 @@
 """A statement: one file of sql/, loaded once and run as one or many. No SQL text lives in Python."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from operator import itemgetter
@@ -53,12 +53,12 @@ class Statement:
         rows = await self.many(database, user_id, *arguments)
         return rows[0] if rows else None
 
-    async def many(self, database: "Database", user_id: UUID, *arguments: Any) -> list[Row]:
+    def many(self, database: "Database", user_id: UUID, *arguments: Any) -> Awaitable[list[Row]]:
         """The rows, in the statement's order."""
         bound = (user_id, *arguments, *self.last)
         if self.batched and database.reads:
-            return await database.reads.rows(self, bound)
-        return await (database.write(self, bound) if self.writes else database.read(self, bound))
+            return database.reads.rows(self, bound)
+        return database.write(self, bound) if self.writes else database.read(self, bound)
 
 
 def tenant_statements() -> list[Statement]:

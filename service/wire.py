@@ -65,6 +65,8 @@ async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
         raise Problem(UNSUPPORTED_ENCODING)
     if int(fields.get(b"content-length", b"0")) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
+    if fields.keys().isdisjoint((b"content-length", b"transfer-encoding")):
+        return b""  # RFC 9112, section 6.3
     body, more = bytearray(), True  # which grows without being copied
     while more:
         message = await receive()

@@ -42,8 +42,8 @@ def ids(found: list[Row]) -> list[UUID]:
     return [row[0] for row in found]
 
 
-def get(database: Database, user: UUID, task: UUID) -> "asyncio.Task[list[Row]]":
-    return asyncio.create_task(GET_TASK.many(database, user, task))
+def get(database: Database, user: UUID, task: UUID) -> "asyncio.Future[list[Row]]":
+    return asyncio.ensure_future(GET_TASK.many(database, user, task))
 
 
 async def blocked(rows: Rows, count: int) -> None:
@@ -126,7 +126,7 @@ async def test_reads_survive_their_connection(
     monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
     async with opened(database, pool_min_size=2, statement_timeout=30, acquire_timeout=30) as pool:
         with locked(database, "access exclusive"):
-            lists = [asyncio.create_task(LIST_TASKS.many(pool, user)) for user in owned]
+            lists = [asyncio.ensure_future(LIST_TASKS.many(pool, user)) for user in owned]
             await blocked(rows, 2)
             rows(TERMINATE)
         assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
@@ -138,7 +138,7 @@ async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, own
         (user, (task, *_)), *_ = owned.items()
         lost = [get(pool, user, task)]
         await asyncio.sleep(0)
-        lost.append(asyncio.create_task(LIST_TASKS.many(pool, user)))
+        lost.append(asyncio.ensure_future(LIST_TASKS.many(pool, user)))
         await asyncio.sleep(0.01)
 
         assert ids(await get(pool, user, task)) == [task]
@@ -168,7 +168,7 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
         with locked(database, "access exclusive"):
             (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
             task = everything[0]
-            flying = [get(pool, ada, task), asyncio.create_task(LIST_TASKS.many(pool, ada))]
+            flying = [get(pool, ada, task), asyncio.ensure_future(LIST_TASKS.many(pool, ada))]
             await blocked(rows, 2)
             waiting = [get(pool, bob, other), get(pool, ada, task)]
             await asyncio.sleep(0)
