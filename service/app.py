@@ -17,7 +17,7 @@ from service.endpoint import Private, Public, Service
 from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.health import Health
 from service.listing import Cursors
-from service.log import RequestLog
+from service.log import Output, RequestLog
 from service.metrics import CountedLog, Metrics, expose
 from service.openapi import Documents
 from service.routing import FlatRoutes, Row, starlette_routes
@@ -40,14 +40,16 @@ PRIVATE = [
 PUBLIC = ("/health", "/livez", "/readyz", "/openapi.json", "/docs")
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The application. Nothing is opened until its lifespan begins."""
+def create_app(settings: Settings, output: Output) -> ASGIApp:
+    """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
     database = TimedDatabase(settings) if settings.server_timing else Database(settings)
     private = TimedPrivate if settings.server_timing else Private
     health = Health(settings, database)
-    metrics = Metrics(authenticator, database)
-    log = CountedLog(settings.log_level, metrics) if settings.metrics_port else RequestLog(settings.log_level)
+    metrics = Metrics(authenticator, database, output)
+    log = RequestLog(settings.log_level, output)
+    if settings.metrics_port:
+        log = CountedLog(settings.log_level, output, metrics)
     service = Service(settings, authenticator, database, log, Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
@@ -59,24 +61,25 @@ def create_app(settings: Settings) -> ASGIApp:
         table.append(("GET", path, Public(respond, service, name=path[1:])))
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await service.authenticator.open()
-        await database.open()
-        watches = [asyncio.create_task(health.watch())]
-        if settings.metrics_port:
-            watches.append(asyncio.create_task(expose(metrics, settings)))
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be walked by every collection
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        watches: list[asyncio.Task[None]] = []
         try:
+            await authenticator.open()
+            await database.open()
+            watches.append(asyncio.create_task(health.watch()))
+            if settings.metrics_port:
+                watches.append(asyncio.create_task(expose(metrics, settings)))
+            gc.collect()
+            gc.freeze()  # what lives as long as the process need not be walked by every collection
             with announced(health, settings.shutdown_delay):
-                yield
+                yield {"refused": metrics.refused}  # for conversation.py to count in
         finally:
             for watch in watches:
                 watch.cancel()
-            await asyncio.wait(watches)
-            await service.authenticator.close()
+            await asyncio.gather(*watches, return_exceptions=True)
+            await authenticator.close()
             await database.close()
-            service.log.flush()
+            output.flush()
 
     async def unrouted(_: Any, error: Any) -> Any:
         kind = METHOD_NOT_ALLOWED if error.status_code == 405 else NOT_FOUND

@@ -164,6 +164,7 @@ class Conversation(HttpToolsProtocol):
         """
         self.stage = NOTHING
         if refused:
+            self.app_state["refused"][refused.status] += 1  # no endpoint will, nor the log
             self.transport.write(last_answer(refused, self.server_state.default_headers))
         if self.ended:
             self.transport.close()

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 
 import uvicorn
@@ -16,7 +17,7 @@ from uvicorn.server import ServerState
 
 from service.auth import Authenticator
 from service.database import Database
-from service.log import RequestLog
+from service.log import Output, RequestLog
 from service.protocol import Protocol
 from service.settings import Settings
 
@@ -30,11 +31,16 @@ PATIENCE_SECONDS = 1.0
 
 
 class Metrics(Collector):
-    """What Prometheus is told: the requests that count() was told of, and the state of the pool and the token cache."""
+    """What Prometheus is told: the requests that count() was told of, and the state of the pool and the token cache.
 
-    def __init__(self, authenticator: Authenticator, database: Database) -> None:
+    `refused` is for the HTTP edge to count in, by status, what it refuses before an endpoint sees it.
+    """
+
+    def __init__(self, authenticator: Authenticator, database: Database, output: Output) -> None:
+        self.refused: Counter[int] = Counter()
         self._authenticator = authenticator
         self._database = database
+        self._output = output
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 2))
 
     def count(self, operation: str, status: int, seconds: float) -> None:
@@ -47,11 +53,20 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All figures as they are now."""
         yield self._answered()
+        refused = CounterMetricFamily(
+            "task_service_refused_connections", "Refused before any endpoint saw them.", labels=("status",)
+        )
+        for status, number in self.refused.items():
+            refused.add_metric((str(status),), number)
+        yield refused
         yield from self._pool()
         tokens = self._authenticator
         yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens remembered.", tokens.cached_tokens)
         yield CounterMetricFamily(
             "task_service_token_cache_misses", "Tokens verified in full, successfully or not.", tokens.misses
+        )
+        yield CounterMetricFamily(
+            "task_service_dropped_log_lines", "Log lines that nobody read in time.", self._output.dropped
         )
 
     def _answered(self) -> Metric:
@@ -93,8 +108,8 @@ class Metrics(Collector):
 class CountedLog(RequestLog):
     """The log of requests, which counts them too."""
 
-    def __init__(self, level: str, metrics: Metrics) -> None:
-        super().__init__(level)
+    def __init__(self, level: str, output: Output, metrics: Metrics) -> None:
+        super().__init__(level, output)
         self._metrics = metrics
 
     def write(self, method: str, operation: str, status: int, seconds: float, request_id: bytes) -> None:
@@ -106,7 +121,8 @@ async def expose(metrics: Metrics, settings: Settings) -> None:
     """Serves the metrics until it is cancelled, on the first free port from METRICS_PORT on: one for each of WORKERS.
 
     Workers share no memory, and on a port in common a scrape would meet any one of them. A worker that finds no port
-    free, since those whom it replaces still serve, gets theirs when they are gone.
+    free, since those whom it replaces still serve, gets theirs when they are gone. The library's own server would not
+    do: it gives each caller a thread, for as long as that caller likes.
     """
     registry = CollectorRegistry()
     registry.register(metrics)
@@ -115,8 +131,9 @@ async def expose(metrics: Metrics, settings: Settings) -> None:
         make_asgi_app(registry), interface="asgi3", http=Protocol, ws="none", log_config=None, proxy_headers=False
     )
     state = ServerState()
+    protocol = partial(Protocol, config=config, server_state=state, app_state={"refused": Counter()})
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
-    listener = await _listener(config, state, settings.host, ports)
+    listener = await _listener(protocol, settings.host, ports)
     try:
         await asyncio.get_running_loop().create_future()
     finally:
@@ -125,15 +142,13 @@ async def expose(metrics: Metrics, settings: Settings) -> None:
             connection.shutdown()
 
 
-async def _listener(config: uvicorn.Config, state: ServerState, host: str, ports: range) -> asyncio.Server:
+async def _listener(protocol: Callable[[], Protocol], host: str, ports: range) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     warned = False
     while True:
         for port in ports:
             with suppress(OSError):
-                return await loop.create_server(
-                    lambda: Protocol(config=config, server_state=state, app_state={}), host, port
-                )
+                return await loop.create_server(protocol, host, port)
         if not warned:
             logger.warning("no metrics yet: none of the ports from METRICS_PORT on, one for each of WORKERS, is free")
         warned = True

@@ -23,11 +23,12 @@ def serve(settings: Settings) -> None:
     """
     if uvicorn.__version__ != UVICORN:
         raise SystemExit(f"error: protocol.py is written for uvicorn {UVICORN}, and this is {uvicorn.__version__}")
-    configure_logging(settings.log_level)
+    output = configure_logging(settings.log_level)
     allow_files(settings)
     config = configuration(settings)
     if settings.workers > 1:
-        create_app(settings)  # what is wrong with the settings is better said once than by each worker, again and again
+        # what is wrong with the settings is better said once than by each worker, again and again
+        create_app(settings, output)
         supervisor = Multiprocess(config, sockets=[config.bind_socket()])
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
@@ -80,5 +81,4 @@ def configuration(settings: Settings) -> uvicorn.Config:
 
 def worker_app(settings: Settings) -> ASGIApp:
     """The application of one process, which logs for itself."""
-    configure_logging(settings.log_level)
-    return create_app(settings)
+    return create_app(settings, configure_logging(settings.log_level))

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class Application:
         self.given_up = 0
         """How many endless answers have ended."""
         self.release = asyncio.Event()
+        self.refused: Counter[int] = Counter()
+        """How often the edge has refused, by status."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
@@ -122,6 +125,7 @@ def edge(**options: Any) -> Iterator[Edge]:
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
+        server.lifespan.state["refused"] = application.refused
         stop = asyncio.Event()
         await server.startup()
         edges.put((Edge(server, application, asyncio.get_running_loop()), stop))

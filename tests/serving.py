@@ -102,6 +102,9 @@ def logging_restored() -> Iterator[None]:
     try:
         yield
     finally:
+        for handler in set(logging.root.handlers).difference(handlers):
+            handler.flush()
+            handler.close()
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
 

@@ -104,7 +104,7 @@ def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, th
 
 
 def test_the_service_starts_without_its_database_and_heals(
-    database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
     proxy.down()
@@ -120,7 +120,7 @@ def test_the_service_starts_without_its_database_and_heals(
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
         assert ada.create(title="x").status_code == 201
 
-    printed = capsys.readouterr().out
+    printed = capfd.readouterr().out
     said = [line["message"] for line in map(json.loads, printed.splitlines()) if line.get("logger") == "service.pool"]
     assert said[0].startswith("the database cannot be reached: ConnectionRefusedError: ")
     assert said[1:] == ["the database answers again"]
@@ -393,19 +393,19 @@ def own_server() -> Iterator[Callable[[str], str]]:
 
 
 def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
-    own_server: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+    own_server: Callable[[str], str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with (
         psycopg.connect(for_psycopg(own_server("tasks")), autocommit=True) as admin,
         serving(database_url=own_server("tasks").replace("postgres@", "guarded:hunter2@"), log_level="info") as api,
     ):
         admin.execute("create role guarded superuser login password 'another'")
-        until(lambda: "InvalidPassword" in str(capsys.readouterr().out))
+        until(lambda: "InvalidPassword" in str(capfd.readouterr().out))
         assert refused(api.caller().list()) == "about:blank"
         admin.execute("alter role guarded password 'hunter2'")
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
         assert api.caller().list().status_code == 200
-    assert "hunter2" not in capsys.readouterr().out
+    assert "hunter2" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])

@@ -1,18 +1,17 @@
 """The log: what a line has, whose request it names, and what never stands in it."""
 
-import asyncio
-import io
 import json
+import os
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from service.log import RequestLog
+from service.log import Output, RequestLog
 from tests.proxy import Proxy
 from tests.serving import Api, serving, until
 
@@ -20,13 +19,13 @@ Lines = Callable[[int], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+def lines(capfd: pytest.CaptureFixture[str]) -> Lines:
     """Waits for the lines of so many requests, and returns all that were printed."""
     printed: list[dict[str, Any]] = []
 
     def read(count: int) -> list[dict[str, Any]]:
         def enough() -> bool:
-            out, err = capsys.readouterr()
+            out, err = capfd.readouterr()
             assert not err
             printed.extend(map(json.loads, out.splitlines()))
             return len(of_requests(printed)) >= count
@@ -142,16 +141,71 @@ def test_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
     assert (line["level"], line["operation"], line["status"]) == ("warning", "list_tasks", 503)
 
 
-async def test_lines_that_cannot_be_written_do_not_stop_those_after_them(
-    monkeypatch: pytest.MonkeyPatch, lines: Lines
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe: for whom the log is, and what it is written to."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    for end in (reader, writer):
+        with suppress(OSError):
+            os.close(end)
+
+
+def test_lines_past_what_a_stalled_reader_leaves_room_for_are_dropped_and_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = RequestLog("info")
-    log.write("GET", "livez", 200, 0, b"lost")
-    closed = io.TextIOWrapper(io.BytesIO())
-    closed.close()
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", closed)
-        with pytest.raises(ValueError, match="closed file"):
-            log.flush()
-    log.write("GET", "livez", 200, 0, b"kept")
-    assert [line["request_id"] for line in await asyncio.to_thread(lines, 1)] == ["kept"]
+    reader, writer = pipe
+    monkeypatch.setattr("service.log.CAPACITY", 1000)
+    output = Output(writer)
+    requests = RequestLog("info", output)
+    written = seen = told = 0
+    while output.dropped < 10:
+        requests.write("GET", "livez", 200, 0, b"x" * 64)
+        written += 1
+    with os.fdopen(reader, closefd=False) as lines:
+        while told < output.dropped:
+            line = json.loads(lines.readline())
+            if "operation" in line:
+                seen += 1
+            else:
+                assert line["message"].endswith(" log lines were dropped: standard output was not read")
+                told += int(line["message"].split()[0])
+        assert seen + told == written
+        output.flush()
+        requests.write("GET", "livez", 200, 0, b"kept")
+        assert json.loads(lines.readline())["request_id"] == "kept"
+    output.close()
+
+
+def test_lines_without_a_reader_do_not_stop_those_after_them(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    output = Output(writer)
+    requests = RequestLog("info", output)
+    os.close(reader)
+    requests.write("GET", "livez", 200, 0, b"lost")
+    until(lambda: output.dropped == 1)
+    reader, another = os.pipe()
+    os.dup2(another, writer)
+    os.close(another)
+    with os.fdopen(reader) as lines:
+        assert json.loads(lines.readline())["message"].startswith("1 log lines were dropped")
+        requests.write("GET", "livez", 200, 0, b"kept")
+        assert json.loads(lines.readline())["request_id"] == "kept"
+    output.close()
+
+
+def test_stop_writes_what_waits_and_gives_up_on_a_reader_who_stalls(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.log.FLUSH_SECONDS", 3600)
+    monkeypatch.setattr("service.log.STOP_SECONDS", 0.1)
+    reader, writer = pipe
+    output = Output(writer)
+    output.put({"operation": "livez"})
+    output.flush()
+    assert os.read(reader, 100) == b'{"operation":"livez"}\n'
+    output.put({"operation": "x" * 1_000_000})
+    for _ in range(100):  # once it has given up, it waits no more
+        output.flush()
+    output.close()
+    os.close(reader)  # which ends its thread

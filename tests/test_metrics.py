@@ -1,5 +1,6 @@
 """What Prometheus gets to see, scraped over HTTP after requests that are known, and where it cannot be seen."""
 
+import logging
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.database_url import for_psycopg
 from service.settings import ROOT, SettingsError, read_settings
 from tests.serving import SECRET, Api, serving, until
+from tests.wire import Wire
 
 Figures = dict[tuple[str, ...], float]
 """The value of each series, by its name and its labels' values in the order of the labels' names."""
@@ -179,6 +181,20 @@ def test_metrics_count_errors_of_the_database_by_class(database: str, rows: Rows
 def test_metrics_count_connections_that_cannot_be_made() -> None:
     with measured(database_url=NOWHERE) as service:
         until(lambda: service.value("task_service_database_errors_total", "08"))
+
+
+def test_metrics_count_what_no_endpoint_sees(service: Measured) -> None:
+    with Wire(service.api.address) as wire:
+        assert wire.send(b"no request\r\n\r\n").answer().status == 400
+
+    assert service.value("task_service_refused_connections_total", "400") == 1
+
+
+def test_metrics_count_log_lines_that_were_dropped(service: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.log.CAPACITY", 0)
+    logging.getLogger("service").error("there is no room for this")
+
+    assert service.value("task_service_dropped_log_lines_total") == 1
 
 
 def test_metrics_tell_of_the_process(service: Measured) -> None:

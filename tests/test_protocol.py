@@ -177,6 +177,19 @@ def test_connections_over_the_limit_are_503(served: Edge) -> None:
     assert limited.seen == ["GET /ping"] * 5
 
 
+def test_refusals_are_counted_by_status(hasty: None) -> None:
+    with edge(limit_concurrency=2) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
+        assert_refused(three.send(PING), 503)
+        assert one.send(PING).answer().status == 200
+        assert_refused(one.send(b"no request\r\n\r\n"), 400)
+        assert_refused(two.send(b"GET /half"), 408)
+        three.__exit__()
+        until(lambda: limited.connections == 0)
+        with limited.wire() as four:
+            assert_refused(four.send(request("GET", "/ping", "X: " + "x" * HEAD_BYTES)), 431)
+        assert limited.application.refused == {503: 1, 400: 1, 408: 1, 431: 1}
+
+
 def test_connections_over_twice_the_limit_are_not_answered(served: Edge) -> None:
     with edge(limit_concurrency=1) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
         assert one.send(PING).answer().status == 200

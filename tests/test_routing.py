@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message
 from service.app import PRIVATE, PUBLIC, create_app
 from service.auth import issue_token
 from service.endpoint import Handler, Request
+from service.log import Output
 from service.settings import read_settings
 from service.wire import Response, encode
 from tests.serving import SECRET, serving
@@ -64,17 +65,24 @@ def named_by(handler: Handler) -> Handler:
 
 
 @pytest.fixture
-def flat(monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
-    """The application, where operations need no database."""
-    monkeypatch.setattr("service.app.PRIVATE", [(method, path, named_by(handler)) for method, path, handler in PRIVATE])
-    return create_app(SETTINGS)
+def output() -> Iterator[Output]:
+    output = Output()
+    yield output
+    output.close()
 
 
 @pytest.fixture
-def plain(flat: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
+def flat(output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
+    """The application, where operations need no database."""
+    monkeypatch.setattr("service.app.PRIVATE", [(method, path, named_by(handler)) for method, path, handler in PRIVATE])
+    return create_app(SETTINGS, output)
+
+
+@pytest.fixture
+def plain(flat: ASGIApp, output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
     """The same without the flat routes."""
     monkeypatch.setattr("service.app.FlatRoutes", lambda table, starlette: starlette)
-    return create_app(SETTINGS)
+    return create_app(SETTINGS, output)
 
 
 async def answer(app: ASGIApp, method: str, address: str) -> Answer:

@@ -133,6 +133,14 @@ def test_workers_share_the_port_are_replaced_and_stop_together(database: str) ->
         assert not any(worker.is_running() for worker in last)
 
 
+def test_a_reader_of_the_log_who_stalls_holds_up_neither_requests_nor_the_stop(database: str) -> None:
+    with served(database, SHUTDOWN_DELAY="0") as service:
+        for _ in range(1000):  # the lines of 500 fill a pipe
+            assert service.client.get("/livez").status_code == 200
+        service.process.terminate()
+        assert service.process.wait(timeout=10) == 0
+
+
 def test_ctrl_c_stops_without_a_word(database: str) -> None:
     with served(database, LOG_LEVEL="warning") as service:
         service.process.send_signal(signal.SIGINT)
