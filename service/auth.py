@@ -77,7 +77,7 @@ class Authenticator:
         self.misses += 1
         try:
             bearer = read_bearer(authorization, self._keys.algorithms)
-            key = await self._keys.find(bearer.key_id)
+            key = await self._keys.find(bearer)
             jwt.decode(
                 bearer.token,
                 key,
@@ -95,7 +95,7 @@ class Authenticator:
             raise Problem(UNAUTHORIZED) from None
         expires = min(bearer.expires + self._leeway, time.time() + CACHE_SECONDS)
         user = User(str(bearer.subject), FastUUID(str(bearer.subject)), expires)
-        if self._capacity:
+        if self._capacity and authorization == b"Bearer " + bearer.token:  # a token has thousands of spellings
             self._users.pop(authorization, None)  # or it would keep the place of its expired entry
             if len(self._users) >= self._capacity:
                 del self._users[next(iter(self._users))]

@@ -3,6 +3,7 @@
 The README's settings table is made from this Struct (`python -m service settings`).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_type_hints
@@ -16,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SECRET_BYTES = 32
 """The least length of an HS256 key: RFC 7518, section 3.2."""
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", re.ASCII).fullmatch
+"""What browsers send as Origin, in lower case, and a slash that people add: RFC 6454, section 6.2."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -35,11 +39,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_url: Annotated[str, Meta(description="the issuer's key set, https (http on loopback only)")] = ""
     jwks_file: Annotated[str, Meta(description="a key set on disk, in place of `JWKS_URL`")] = ""
     jwks_refresh: Annotated[Seconds, Meta(description="how often the key set is fetched anew")] = 300
-    jwks_cooldown: Annotated[Seconds, Meta(description="least time between fetches for unknown keys")] = 30
+    jwks_cooldown: Annotated[
+        Seconds,
+        Meta(description="least time between fetches for unknown keys; their tokens wait, 6 s at most, then 503"),
+    ] = 5
     jwt_issuer: Annotated[str, Meta(description="required `iss`")] = ""
     jwt_audience: Annotated[str, Meta(description="required `aud`")] = ""
     jwt_leeway: Annotated[float, Meta(ge=0, le=30, description="clock skew allowed in `exp` and `nbf`")] = 10
-    token_cache_size: Annotated[int, Meta(ge=0, description="verified tokens remembered per process")] = 10_000
+    token_cache_size: Annotated[
+        int, Meta(ge=0, description="verified tokens remembered per process, 9 KB each at most")
+    ] = 10_000
 
     host: Annotated[str, Meta(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on")] = 4000
@@ -66,7 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout: Annotated[Seconds, Meta(description="then wait for requests under way at most")] = 10
 
     log_level: Annotated[LogLevel, Meta(description="`info` logs every request, `warning` only failures")] = "info"
-    cors_origins: Annotated[str, Meta(description="allowed origins, comma-separated")] = ""
+    cors_origins: Annotated[
+        str, Meta(description="allowed origins like `https://app.example.com`, comma-separated")
+    ] = ""
     server_timing: Annotated[bool, Meta(description="answer with `Server-Timing`: auth, wait, db")] = False
     metrics_port: Annotated[
         int, Meta(ge=0, le=65535, description="Prometheus on this port, each further worker on the next; 0 is off")
@@ -88,8 +99,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ports = range(self.metrics_port, self.metrics_port + self.workers)
         if self.metrics_port and (self.port in ports or ports[-1] > 65535):
             raise SettingsError("METRICS_PORT is too close to PORT, or to 65535, for a port to each of WORKERS")
-        if "*" in self.cors_origins:
-            raise SettingsError("CORS_ORIGINS names origins; * would let every site act for a user")
+        if self.cors_origins and not all(ORIGIN(origin.strip()) for origin in self.cors_origins.split(",")):
+            raise SettingsError(
+                "CORS_ORIGINS is not a list of origins like https://app.example.com, without a path or *"
+            )
 
 
 def _safe_to_fetch(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
@@ -31,7 +32,10 @@ def self_signed() -> bytes:
 
 
 class JwksServer:
-    """Answers every GET with `status` and `document`, and counts them. Clearing `answering` holds the answers back."""
+    """Answers every GET with `status` and `document`, and counts them. Clearing `answering` holds the answers back.
+
+    `trickle`, if there is one, is sent instead, in a byte each 10 ms; `left` counts callers who did not hear it out.
+    """
 
     def __init__(self, document: bytes, certificate: Path | None = None) -> None:
         """With `certificate`, over TLS: a self-signed certificate is written there, with its key."""
@@ -42,7 +46,8 @@ class JwksServer:
             self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.context.load_cert_chain(certificate)
         self.status = 200
-        self.fetches = 0
+        self.trickle = b""
+        self.fetches = self.left = 0
         self.answering = threading.Event()
         self.answering.set()
         self.port = 0
@@ -59,6 +64,13 @@ class JwksServer:
             def do_GET(self) -> None:
                 issuer.fetches += 1
                 issuer.answering.wait()
+                for byte in issuer.trickle:
+                    try:
+                        self.wfile.write(bytes([byte]))
+                    except OSError:
+                        issuer.left += 1
+                        return
+                    time.sleep(0.01)
                 self.send_response(issuer.status)
                 self.send_header("location", "/elsewhere")
                 self.send_header("content-length", str(len(issuer.document)))

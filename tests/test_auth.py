@@ -298,6 +298,14 @@ async def test_verify_refuses_another_key_and_another_family(authenticator: Auth
         assert await refusal(authenticator, credentials(other)) is UNAUTHORIZED
 
 
+async def test_verify_refuses_a_forged_token_before_pyjwt_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(jwt_secret=SECRET.secret.decode()) as authenticator:
+        read: list[bytes] = []
+        monkeypatch.setattr("jwt.decode", lambda token, *_, **__: read.append(token))
+        assert await refusal(authenticator, credentials(Secret(b"x" * 64))) is UNAUTHORIZED
+        assert not read
+
+
 @pytest.mark.parametrize(
     ("issuer_claim", "audience_claim", "accepted"),
     [
@@ -404,6 +412,15 @@ async def test_cache_drops_the_oldest_first() -> None:
             await authenticator.verify(value)
         assert [bool(authenticator.cached(value)) for value in values] == [False, True, False, True, True]
         assert authenticator.cached_tokens == 3
+
+
+async def test_cache_holds_a_token_in_one_spelling_only() -> None:
+    async with running(jwt_secret=SECRET.secret.decode()) as authenticator:
+        authorization = credentials(SECRET)
+        for scheme in (b"bearer ", b"BEARER ", b"Bearer  ", b"Bearer   ", b"Bearer "):
+            assert (await authenticator.verify(authorization.replace(b"Bearer ", scheme))).id == ADA
+        assert authenticator.cached_tokens == 1
+        assert authenticator.cached(authorization)
 
 
 async def test_cache_of_size_0_remembers_nothing() -> None:

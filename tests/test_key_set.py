@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
+from service.app import create_app
+from service.database import Database
 from service.errors import NO_KEYS, UNAUTHORIZED
-from service.settings import SettingsError
+from service.log import Output
+from service.settings import SettingsError, read_settings
 from tests.jwks_server import JwksServer
+from tests.serving import serving
+from tests.serving import until as until_true
 from tests.tokens import (
     ADA,
     ED,
@@ -103,15 +109,28 @@ async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer)
 
 
 @pytest.mark.parametrize("header", [{}, {"kid": None}], ids=["unknown kid", "no kid and two keys"])
-async def test_jwks_unknown_keys_cost_one_fetch(header: dict[str, None], issuer: JwksServer) -> None:
+async def test_jwks_unknown_keys_cost_one_fetch(
+    header: dict[str, None], issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     issuer.document = key_set(ED, ROTATED)
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         unknown = credentials(STRANGER, header_text(STRANGER, **header))
-        for _ in range(500):
-            assert await refusal(authenticator, unknown) is UNAUTHORIZED
         assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {UNAUTHORIZED}
+        monkeypatch.setattr("service.key_set.WAIT_SECONDS", 0.01)  # which is over before the cool-down is
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {NO_KEYS}
         assert issuer.fetches == 2
+
+
+async def test_jwks_new_key_is_never_refused_because_of_a_strangers(
+    issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(jwks_url=issuer.url, jwks_cooldown=0.2) as authenticator:
+        await authenticator.verify(credentials(ED))
+        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+        issuer.document = key_set(ED, ROTATED)
+        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert issuer.fetches == 3
 
 
 async def test_jwks_unknown_keys_are_asked_for_again_after_the_cooldown(issuer: JwksServer) -> None:
@@ -177,10 +196,35 @@ async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer, monkeypat
         issuer.answering.clear()
         patient = asyncio.create_task(refusal(authenticator, credentials(STRANGER)))
         await until(lambda: issuer.fetches == 2)
-        monkeypatch.setattr("service.key_set.FETCH_SECONDS", 0.01)
+        monkeypatch.setattr("service.key_set.WAIT_SECONDS", 0.01)
         assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
         issuer.answering.set()
         assert await patient is UNAUTHORIZED
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
+
+
+@pytest.mark.parametrize("start", [HEAD + b"X: ", HEAD + b"\r\n"], ids=["head", "body"])
+async def test_jwks_issuer_that_trickles_is_given_up(
+    start: bytes, issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.key_set.READ_SECONDS", 0.2)
+    monkeypatch.setattr("service.key_set.RETRY_SECONDS", 0.01)
+    issuer.trickle = start + b" " * 10_000
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        issuer.trickle = b""
+        await until(lambda: issuer.fetches > 1)
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+
+
+def test_jwks_issuer_that_trickles_does_not_hold_up_the_stop(issuer: JwksServer) -> None:
+    issuer.trickle = HEAD + b"\r\n" + b" " * 10_000
+    with serving(database_url="postgresql://127.0.0.1:1/none", jwt_secret="", jwks_url=issuer.url):
+        until_true(lambda: issuer.fetches)
+        assert not issuer.left
+    until_true(lambda: issuer.left)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -266,3 +310,23 @@ async def test_close_leaves_no_task(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url):
         assert asyncio.all_tasks() - before
     assert not asyncio.all_tasks() - before
+
+
+async def test_start_that_fails_leaves_no_task(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Database) -> None:
+        raise RuntimeError("which the test has asked for")
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        assert message["type"] == "lifespan.startup.failed"
+
+    monkeypatch.setattr(Database, "open", fail)
+    output = Output()
+    app = create_app(read_settings({"DATABASE_URL": "postgresql://", "JWKS_URL": issuer.url}), output)
+    before = asyncio.all_tasks()
+    with pytest.raises(RuntimeError, match="the test"):
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    assert asyncio.all_tasks() == before
+    output.close()

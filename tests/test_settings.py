@@ -14,7 +14,7 @@ DEFAULTS = {
     "jwks_url": "",
     "jwks_file": "",
     "jwks_refresh": 300,
-    "jwks_cooldown": 30,
+    "jwks_cooldown": 5,
     "jwt_issuer": "",
     "jwt_audience": "",
     "jwt_leeway": 10,
@@ -68,7 +68,27 @@ ACCEPTED_AND_REFUSED = {
     "PROVISION_USERS": (["true", "false", "1", "0"], ["off", "yes"]),
     "SERVER_TIMING": (["true", "false", "1", "0"], ["off", "yes"]),
     "LOG_LEVEL": (["debug", "info", "warning", "error"], ["verbose", "30"]),
-    "CORS_ORIGINS": (["https://app.example", "http://localhost:3000,https://app.example"], ["*", "https://*.example"]),
+    "CORS_ORIGINS": (
+        [
+            "https://app.example",
+            "http://localhost:3000, https://app.example/",
+            "http://[::1]:80",
+            "capacitor://localhost",
+        ],
+        [
+            *(
+                "*",
+                "https://*.example",
+                "null",
+                "app.example",
+                "https://",
+                "https://app.example/page",
+                "https://a.example,",
+            ),
+            *("https://a.example https://b.example", "https://app.example:port", "https://App.example", "a:b@c", "//a"),
+            *("https://a\r\nset-cookie: b", "https://ä.example", "https://a.example?", "https://a.example#"),
+        ],
+    ),
 }
 
 
@@ -113,7 +133,7 @@ def test_setting_out_of_its_bounds_is_named(name: str) -> None:
         assert refusal(**{name: text}).startswith(name), text
 
 
-@pytest.mark.parametrize("name", sorted(ACCEPTED_AND_REFUSED.keys() - {"CORS_ORIGINS"}))
+@pytest.mark.parametrize("name", sorted(ACCEPTED_AND_REFUSED))
 def test_setting_that_is_wrong_is_never_shown(name: str) -> None:
     assert "hunter2" not in refusal(**{name: "hunter2"})
 
