@@ -67,7 +67,7 @@ def _stop_leftover(folder: Path) -> None:
         lines = pid_file.read_text().splitlines()
         pid = int(lines[0])
         ours = psutil.Process(pid).cwd() == str(folder)  # or the number has passed on to a stranger
-    except (FileNotFoundError, psutil.NoSuchProcess, psutil.AccessDenied):
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):  # or cut short
         ours = False
     if ours:
         os.kill(pid, signal.SIGINT)
@@ -76,7 +76,7 @@ def _stop_leftover(folder: Path) -> None:
             if time.monotonic() > give_up:
                 raise PostgresError(f"the PostgreSQL of an earlier run does not stop: end process {pid}")
             time.sleep(0.02)
-        with suppress(OSError):
+        with suppress(OSError, IndexError):
             Path(lines[4]).rmdir()  # where its socket was
     pid_file.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Probes, all answered from memory: they add no load, and never restart us for the database's faults."""
 
 import asyncio
+import logging
 import time
 from typing import Literal
 
@@ -13,9 +14,12 @@ from service.settings import Settings
 from service.statements import Statement
 from service.wire import Response, encode, refusal
 
+logger = logging.getLogger(__name__)
+
 APPLIED_MIGRATIONS = Statement("applied_migrations")
 
 NO_SUCH_TABLE = "42P01"
+NO_GRANT = "42501"
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -48,15 +52,20 @@ class Health:
         self._settings = settings
         self._database = database
         self._shipped = set(shipped())
-        self._missing = self._shipped
+        self._missing: set[str] | None = None  # until they could be read
 
     async def watch(self) -> None:
         """Asks the database every PROBE_INTERVAL seconds which migrations it has, on a connection that is free."""
+        told = False
         while True:
             try:
                 rows = await self._database.probe(APPLIED_MIGRATIONS)
             except Exception as error:  # readyz shows it: no migrations, or no answer for too long
-                rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
+                sqlstate = getattr(error, "sqlstate", None)
+                rows = [] if sqlstate == NO_SUCH_TABLE else None
+                if sqlstate == NO_GRANT and not told:
+                    told = True
+                    logger.warning("migrations cannot be read: %s", error)
             if rows is not None:
                 self._missing = self._shipped - {row[0] for row in rows}
             await asyncio.sleep(self._settings.probe_interval)
@@ -80,6 +89,8 @@ class Health:
             reasons.append("migrations have not run" if unmigrated else "no connection to the database")
         elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
             reasons.append(f"the database has not answered for {age:.0f} s")
+        elif self._missing is None:
+            reasons.append("migrations cannot be read")
         elif self._missing:
             reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
         if reasons:

@@ -162,6 +162,15 @@ def test_dev_names_the_port_that_is_taken(project: Path, empty_database: str) ->
     assert command.returncode == 1
 
 
+@pytest.mark.parametrize("left", ["", "\n", "no number\n"])
+def test_embedded_postgres_starts_where_a_lock_file_was_cut_short(tmp_path: Path, left: str) -> None:
+    with embedded_postgres(tmp_path / "postgres"):
+        pass
+    (tmp_path / "postgres" / "postmaster.pid").write_text(left)
+    with embedded_postgres(tmp_path / "postgres"):
+        pass
+
+
 def test_embedded_postgres_says_why_it_does_not_start(tmp_path: Path) -> None:
     with (
         pytest.raises(PostgresError, match="shared_buffers"),

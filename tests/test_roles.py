@@ -4,6 +4,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from service.settings import ROOT, read_settings
 from service.statements import FOLDER
 from tests.conftest import Postgres
 from tests.serving import SECRET, Caller, serving, until
+from tests.test_health import unready
 from tests.test_migrations import schema
 
 PASSWORD = "of-roles-of-tests"
@@ -231,6 +233,20 @@ def test_application_role_gets_its_refusal_from_the_server_before_it_has_to_gues
 def name_of(roles: Roles) -> str:
     ((name,),) = roles.execute("administrator", "select current_database()")
     return str(name)
+
+
+def test_application_role_that_cannot_read_migrations_is_not_ready_and_says_why(
+    roles: Roles, capfd: pytest.CaptureFixture[str]
+) -> None:
+    application = roles.names["application"]
+    roles.execute("administrator", f'revoke select on _yoyo_migration from "{application}"')
+    with serving(database_url=roles.url("application"), log_level="warning", probe_interval=0.02) as api:
+        until(lambda: unready(api) == ["migrations cannot be read"])
+        time.sleep(0.1)  # for some more looks
+        assert unready(api) == ["migrations cannot be read"]
+        roles.execute("administrator", f'grant select on _yoyo_migration to "{application}"')
+        until(lambda: not unready(api))
+    assert capfd.readouterr().out.count("migrations cannot be read: permission denied") == 1
 
 
 def test_reader_sees_tasks_and_changes_nothing(roles: Roles) -> None:
