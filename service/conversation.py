@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.cycle import Cycle, last_answer
 from service.errors import OVERLOADED, REQUEST_TIMEOUT, Kind
+from service.pace import Pace
 
 HEAD_SECONDS = 5.0
 """From the first byte of a request to the end of its headers; a slower one is 408."""
@@ -22,6 +23,9 @@ READER_SECONDS = 30.0
 LINGER_SECONDS = 3.0
 """For a caller who has the last answer to close the connection too."""
 
+refusals = Pace(rate=1000)
+"""Answers of 503 a second in this process after which connections are read on at once. A refusal costs 60 us where a
+create costs 95: callers who come again at once, 1,500 of them, left 9 % of the rate to those who are served."""
 
 UNSENT_BYTES = 128 * 1024
 """What the kernel takes of an answer ahead of the reader. Unasked it takes 3 MB, which 500 slow readers make 1.5 GB."""
@@ -144,6 +148,14 @@ class Conversation(HttpToolsProtocol):
         else:
             if self.stage is BETWEEN or self.flow.read_paused:
                 self.enter(self.stage)
+            if cycle.unavailable and (rest := refusals.take(self.loop.time())) > 0:
+                self.flow.pause_reading()
+                self.loop.call_later(rest, self.read_on)
+            else:
+                self.flow.resume_reading()
+
+    def read_on(self) -> None:
+        if not self.transport.is_closing():
             self.flow.resume_reading()
 
     def refuse(self, kind: Kind) -> None:

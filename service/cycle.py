@@ -17,6 +17,7 @@ class Cycle(RequestResponseCycle):
     """
 
     disconnected = False
+    unavailable = False
     more_body = True
     response_started = False
     response_complete = False
@@ -62,6 +63,7 @@ class Cycle(RequestResponseCycle):
             await self.flow.drain()
         if not self.response_started:
             self.response_started = True
+            self.unavailable = message["status"] == 503
             fields = message["headers"]
             closing = CLOSE[0] in fields
             if closing or self.waiting_for_100_continue:  # else the body might still come, or not (RFC 9110, 10.1.1)

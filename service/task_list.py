@@ -16,7 +16,7 @@ from service.wire import JSON, Response, encode
 PAGE = 500
 """A list of fewer tasks, none of them long, is one statement and one write."""
 
-FURTHER_PAGE = 100
+FURTHER_PAGE = 50
 """A longer list is read and sent so many at a time from there on, and others get their turn between."""
 
 LIST_TASKS = Statement("list_tasks", match=(1,), last=(PAGE,))

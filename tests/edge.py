@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from service.errors import UNAUTHORIZED, Problem
+from service.errors import UNAUTHORIZED, UNAVAILABLE, Problem
 from service.protocol import Protocol
 from service.wire import Response, read_body, refusal, send_response
 from tests.wire import Address, Wire
@@ -65,6 +65,8 @@ class Application:
                 return Response(200, b"one,", more=self.pieces(["two,", "", "three"]))
             case "/endless":
                 return Response(200, bytes(10_000), more=self.endless())
+            case "/unavailable":
+                raise Problem(UNAVAILABLE)
             case "/broken":
                 raise RuntimeError("which the test has asked for")
         return Response(200, scope["path"].encode())

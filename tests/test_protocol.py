@@ -10,6 +10,7 @@ import pytest
 
 from service import conversation
 from service.head import HEAD_BYTES
+from service.pace import Pace
 from service.protocol import PIPELINED
 from tests.edge import LARGE, LIMIT, Edge, edge
 from tests.serving import until
@@ -360,6 +361,25 @@ def test_pipelined_requests_are_not_read_while_others_wait(served: Edge) -> None
         with pytest.raises(TimeoutError):
             wire.send(PING * 1_000_000)
         assert served.seen == ["GET /held"]
+
+
+def test_a_refused_connection_is_read_on_in_its_turn(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "refusals", Pace(rate=50))
+    with served.wire() as wire:
+        for _ in range(10):
+            assert wire.send(request("GET", "/unavailable")).answer().status == 503
+        assert wire.send(PING).answer().status == 200
+
+
+def test_a_refused_connection_waits_alone(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "refusals", Pace(rate=0.001))
+    with served.wire() as refused, served.wire() as other:
+        assert refused.send(request("GET", "/unavailable")).answer().status == 503
+        refused.send(request("GET", "/early"))
+        for _ in range(3):
+            assert other.send(PING).answer().status == 200
+        assert served.seen == ["GET /unavailable", *["GET /ping"] * 3]
+        served.shutdown().result()
 
 
 @pytest.mark.usefixtures("hasty")
