@@ -17,6 +17,8 @@ import msgspec
 SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 """A caller's X-Request-ID that may be logged and sent back."""
 
+STDOUT = 1
+
 FLUSH_SECONDS = 0.05
 """Lines are written together after so long: a write call each would cost more than the line."""
 
@@ -67,7 +69,7 @@ class Output(logging.Handler):
     `dropped` is how many lines were lost.
     """
 
-    def __init__(self, descriptor: int = 1) -> None:
+    def __init__(self, descriptor: int) -> None:
         super().__init__()
         self.setFormatter(JSONFormatter())
         self.dropped = 0
@@ -150,6 +152,6 @@ class RequestLog:
 
 def configure_logging(level: str) -> Output:
     """All of this process's log records as JSON lines on standard output, from `level` on."""
-    output = Output()
+    output = Output(STDOUT)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     return output

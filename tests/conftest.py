@@ -108,6 +108,14 @@ def bob(api: Api) -> Caller:
 
 
 @pytest.fixture
+def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file for the log, in place of standard output: pytest's would lose what is printed while the test reads it."""
+    with (tmp_path / "printed").open("ab") as file:
+        monkeypatch.setattr("service.log.STDOUT", file.fileno())
+        yield tmp_path / "printed"
+
+
+@pytest.fixture
 def rows(database: str) -> Callable[..., list[Any]]:
     """Runs a statement on the test's database: to arrange, and to see what no endpoint shows."""
 

@@ -393,19 +393,19 @@ def own_server() -> Iterator[Callable[[str], str]]:
 
 
 def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
-    own_server: Callable[[str], str], capfd: pytest.CaptureFixture[str]
+    own_server: Callable[[str], str], printed: Path
 ) -> None:
     with (
         psycopg.connect(for_psycopg(own_server("tasks")), autocommit=True) as admin,
         serving(database_url=own_server("tasks").replace("postgres@", "guarded:hunter2@"), log_level="info") as api,
     ):
         admin.execute("create role guarded superuser login password 'another'")
-        until(lambda: "InvalidPassword" in str(capfd.readouterr().out))
+        until(lambda: "InvalidPassword" in printed.read_text())
         assert refused(api.caller().list()) == "about:blank"
         admin.execute("alter role guarded password 'hunter2'")
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
         assert api.caller().list().status_code == 200
-    assert "hunter2" not in capfd.readouterr().out
+    assert "hunter2" not in printed.read_text()
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])

@@ -12,7 +12,7 @@ from starlette.types import Message
 from service.app import create_app
 from service.database import Database
 from service.errors import NO_KEYS, UNAUTHORIZED
-from service.log import Output
+from service.log import STDOUT, Output
 from service.settings import SettingsError, read_settings
 from tests.jwks_server import JwksServer
 from tests.serving import serving
@@ -323,7 +323,7 @@ async def test_start_that_fails_leaves_no_task(issuer: JwksServer, monkeypatch: 
         assert message["type"] == "lifespan.startup.failed"
 
     monkeypatch.setattr(Database, "open", fail)
-    output = Output()
+    output = Output(STDOUT)
     app = create_app(read_settings({"DATABASE_URL": "postgresql://", "JWKS_URL": issuer.url}), output)
     before = asyncio.all_tasks()
     with pytest.raises(RuntimeError, match="the test"):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,19 +20,19 @@ Lines = Callable[[int], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines(capfd: pytest.CaptureFixture[str]) -> Lines:
+def lines(printed: Path, capfd: pytest.CaptureFixture[str]) -> Lines:
     """Waits for the lines of so many requests, and returns all that were printed."""
-    printed: list[dict[str, Any]] = []
 
     def read(count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+
         def enough() -> bool:
-            out, err = capfd.readouterr()
-            assert not err
-            printed.extend(map(json.loads, out.splitlines()))
-            return len(of_requests(printed)) >= count
+            found[:] = map(json.loads, printed.read_text().rpartition("\n")[0].splitlines())
+            return len(of_requests(found)) >= count
 
         until(enough)
-        return printed
+        assert not capfd.readouterr().err
+        return found
 
     return read
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message
 from service.app import PRIVATE, PUBLIC, create_app
 from service.auth import issue_token
 from service.endpoint import Handler, Request
-from service.log import Output
+from service.log import STDOUT, Output
 from service.settings import read_settings
 from service.wire import Response, encode
 from tests.serving import SECRET, serving
@@ -66,7 +66,7 @@ def named_by(handler: Handler) -> Handler:
 
 @pytest.fixture
 def output() -> Iterator[Output]:
-    output = Output()
+    output = Output(STDOUT)
     yield output
     output.close()
 
