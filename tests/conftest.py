@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
 TEMPLATE = "task_template"
+
+MEMORY = Path("/dev/shm")
+"""Where a test's database, which is 300 files, is made five times as fast as on a disk."""
 
 
 class Postgres:
@@ -55,7 +59,8 @@ def postgres() -> Iterator[Postgres]:
         server.close()
         return
     fast = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
-    with TemporaryDirectory() as folder, embedded_postgres(Path(folder, "postgres"), fast) as url_of:
+    place = MEMORY if MEMORY.is_dir() and disk_usage(MEMORY).free > 2**30 else None
+    with TemporaryDirectory(dir=place) as folder, embedded_postgres(Path(folder, "postgres"), fast) as url_of:
         server = Postgres(url_of)
         yield server
         server.close()
