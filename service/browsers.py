@@ -50,7 +50,9 @@ def compressed(app: ASGIApp) -> ASGIApp:
     compressing = CompressMiddleware(app, minimum_size=COMPRESSED_BYTES)
 
     def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        accepts = any(name == b"accept-encoding" for name, _ in scope["headers"])
-        return compressing(scope, receive, send) if accepts else app(scope, receive, send)
+        for name, _ in scope["headers"]:
+            if name == b"accept-encoding":
+                return compressing(scope, receive, send)
+        return app(scope, receive, send)
 
     return either

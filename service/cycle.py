@@ -34,6 +34,7 @@ class Cycle(RequestResponseCycle):
         self.default_headers = protocol.server_state.default_headers
         self.message_event = Event()
         self.on_response = on_response
+        self.tasks = protocol.tasks
         self.keep_alive = lasting and protocol.parser.should_keep_alive()
         self.waiting_for_100_continue = lasting and protocol.expect_100_continue
         self.body = bytearray()
@@ -49,6 +50,8 @@ class Cycle(RequestResponseCycle):
                 self.transport.close()
             else:
                 await self.send_500_response()
+        finally:
+            self.tasks.discard(current_task())
 
     async def receive(self) -> Any:
         """What comes next of the request. Raises Problem when it will not come."""

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable
+from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -145,8 +146,8 @@ class Reads:
             await asyncio.gather(*(self._fly_alone(batch, call, read(statement, call, deadline)) for call in calls))
         else:
             found: defaultdict[Any, list[Row]] = defaultdict(list)
-            for row in rows:
-                found[statement.key_of_row(row)].append(row)
+            for key, run in groupby(rows, statement.key_of_row):  # hashing each row's own costs a list of 20 3 us
+                found[key].extend(run)
             for arguments in calls:
                 batch.answer(arguments, found[statement.key_of_call(arguments)])
 
