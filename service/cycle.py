@@ -1,6 +1,6 @@
 """A request on its way through the application, and its answer on the wire. What callers send is protocol.py's."""
 
-from asyncio import Event, current_task
+from asyncio import Event, Task
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,6 +23,7 @@ class Cycle(RequestResponseCycle):
     response_complete = False
     refused: Kind | None = None
     unsent = b""
+    task: Task[None]
 
     def __init__(self, protocol: HttpToolsProtocol, scope: Any, on_response: Callable[["Cycle"], None]) -> None:
         # instead of uvicorn's, which takes all of this as arguments
@@ -51,7 +52,7 @@ class Cycle(RequestResponseCycle):
             else:
                 await self.send_500_response()
         finally:
-            self.tasks.discard(current_task())
+            self.tasks.discard(self.task)
 
     async def receive(self) -> Any:
         """What comes next of the request. Raises Problem when it will not come."""
@@ -102,8 +103,7 @@ class Cycle(RequestResponseCycle):
 
     async def send_500_response(self) -> None:
         """Answers for an endpoint that cannot: it has ended by an error, or by a stop that waits no longer."""
-        task = current_task()
-        kind = UNAVAILABLE if task and task.cancelling() else UNEXPECTED
+        kind = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
         await send_response(self.send, refusal(Problem(kind)), CLOSE)
 
     def leave(self) -> None:
