@@ -5,6 +5,8 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
+from ipaddress import ip_address
 from uuid import UUID
 
 from service.settings import SettingsError, read_settings, settings_table
@@ -75,8 +77,9 @@ def change_schema(command: str, database_url: str) -> None:
 
 def is_ready(host: str, port: str) -> bool:
     """Whether /readyz answers 200 within two seconds."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - what it listens on, not where it is
-        host = "127.0.0.1"
+    with suppress(ValueError):  # a name
+        if ip_address(host).is_unspecified:  # what it listens on, not where it is
+            host = "127.0.0.1"
     try:
         with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2):
             return True

@@ -136,7 +136,7 @@ class Reads:
         started = time.monotonic()
         try:
             rows = await self._database.read_many(statement, calls, deadline)
-        except Exception as error:
+        except Exception as error:  # it belongs to the callers, unless each of them may try alone
             if isinstance(error, Problem) or not worth_another_try(error, started):
                 batch.refuse_all(error)
                 return
