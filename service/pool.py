@@ -16,6 +16,7 @@ from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.lanes import Lane, open_lane
 from service.settings import Settings
 from service.statements import tenant_statements
+from service.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,6 @@ IDLE_SECONDS = 60.0
 
 KEEP_SECONDS = 0.5
 """How often the pool looks after itself: the healing of a database that was away is noticed within this time."""
-
-SWEEP_SECONDS = 0.05
-"""How often those who wait for a lane are looked through for who has waited too long. A timer for each takes 2 us."""
 
 ATTEMPTS = 3
 """Connections to a database that is away are tried so many at once: a packet that one has lost delays only that one."""
@@ -50,7 +48,7 @@ class Pool:
         self._url = for_asyncpg(settings.database_url)
         self._statements = tenant_statements()
         self._opening = 0
-        self._sweeping = False
+        self._sweep = Sweep(self._refuse_late)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -98,9 +96,7 @@ class Pool:
         waiter: asyncio.Future[Lane] = loop.create_future()
         place = (deadline or loop.time() + self._settings.acquire_timeout, waiter)
         self.waiting.append(place)
-        if not self._sweeping:
-            self._sweeping = True
-            loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._sweep.begin()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -110,15 +106,13 @@ class Pool:
                 self.release(waiter.result())  # it was handed over just as the caller left
             raise
 
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        late = [place for place in self.waiting if place[0] <= loop.time()]
+    def _refuse_late(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        late = [place for place in self.waiting if place[0] <= now]
         for place in late:
             self._refuse(place)
         self.timeouts += len(late)
-        self._sweeping = bool(self.waiting)
-        if self._sweeping:
-            loop.call_later(SWEEP_SECONDS, self._sweep)
+        return bool(self.waiting)
 
     def _refuse(self, place: tuple[float, asyncio.Future[Lane]]) -> None:
         self.waiting.remove(place)

@@ -16,6 +16,7 @@ from service.errors import OVERLOADED, UNAVAILABLE, Problem
 from service.lanes import RETRY_DELAY, worth_another_try
 from service.settings import Settings
 from service.statements import Row, Statement
+from service.sweep import Sweep
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -68,7 +69,7 @@ class Reads:
         self._open: dict[Statement, Batch] = {}
         self._queue: deque[Batch] = deque()
         self._flights: dict[asyncio.Task[None], float] = {}
-        self._watched = False
+        self._sweep = Sweep(self._refuse_late)
         self._loop = asyncio.get_running_loop()
 
     def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Awaitable[list[Row]]:
@@ -98,9 +99,8 @@ class Reads:
             flight.add_done_callback(self._landed)
         for batch in self._queue:
             batch.deadline = batch.deadline or now + self._settings.acquire_timeout
-        if self._queue and not self._watched:
-            self._watched = True
-            self._loop.call_later(SLOW_SECONDS, self._watch)
+        if self._queue:
+            self._sweep.begin()
 
     def _may_fly(self, now: float) -> bool:
         if len(self._flights) < FLIGHTS:
@@ -108,13 +108,13 @@ class Reads:
         slow = sum(now - since > SLOW_SECONDS for since in self._flights.values())
         return len(self._flights) - slow < FLIGHTS and self._database.has_room
 
-    def _watch(self) -> None:
-        self._watched = False
+    def _refuse_late(self) -> bool:
         while self._queue and (self._queue[0].deadline or inf) <= self._loop.time():
             batch = self._leave()
             self._database.timeouts += batch.size
             batch.refuse_all(Problem(UNAVAILABLE))
-        self._send()
+        self._send()  # for a flight may have become slow
+        return bool(self._queue)
 
     def _leave(self) -> Batch:
         batch = self._queue.popleft()

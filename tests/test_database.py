@@ -267,7 +267,8 @@ def test_connections_above_the_minimum_are_closed_when_idle(
 ) -> None:
     monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
-    with serving(database_url=database, pool_min_size=2, probe_interval=0.05) as api:
+    patient = {"acquire_timeout": 30, "statement_timeout": 30}
+    with serving(database_url=database, pool_min_size=2, probe_interval=0.05, **patient) as api:
         ada = api.caller()
         ada.create(title="x")
         api.fill()
