@@ -4,6 +4,7 @@ import resource
 import signal
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -11,6 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
+from service.lanes import ASYNCPG
 from service.log import configure_logging
 from service.protocol import UVICORN, Protocol
 from service.settings import Settings
@@ -21,8 +23,9 @@ def serve(settings: Settings) -> None:
 
     Raises SettingsError, and SystemExit when the address is taken or the application cannot start.
     """
-    if uvicorn.__version__ != UVICORN:
-        raise SystemExit(f"error: protocol.py is written for uvicorn {UVICORN}, and this is {uvicorn.__version__}")
+    for package, written_for in (("uvicorn", UVICORN), ("asyncpg", ASYNCPG)):
+        if version(package) != written_for:
+            raise SystemExit(f"error: written for {package} {written_for}, and this is {version(package)}")
     output = configure_logging(settings.log_level)
     allow_files(settings)
     config = configuration(settings)
