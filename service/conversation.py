@@ -1,11 +1,15 @@
 """One caller's connection: whose turn it is, how long the wait may be, and how it ends. Reading is protocol.py's."""
 
-from enum import Enum, auto
+import asyncio
+from collections import deque
+from enum import Enum
 from math import inf
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from service.cycle import Cycle, last_answer
 from service.errors import OVERLOADED, REQUEST_TIMEOUT, Kind
@@ -31,54 +35,60 @@ UNSENT_BYTES = 128 * 1024
 """What the kernel takes of an answer ahead of the reader. Unasked it takes 3 MB, which 500 slow readers make 1.5 GB."""
 
 
-class Stage(Enum):
-    """What the caller's next byte belongs to."""
-
-    BETWEEN = auto()
-    HEAD = auto()
-    BODY = auto()
-    NOTHING = auto()
-
-
+Stage = Enum("Stage", ["BETWEEN", "HEAD", "BODY", "NOTHING"])
+"""What the caller's next byte belongs to."""
 BETWEEN, HEAD, BODY, NOTHING = Stage  # which are found faster than members are
 
 
-class Conversation(HttpToolsProtocol):
-    """A connection on which each request is answered in its turn. Deadlines are by the loop's clock."""
+class Conversation(asyncio.Protocol):
+    """A connection on which each request is answered in its turn. uvicorn makes one for each, and calls shutdown()."""
 
-    cycle: Cycle  # the last request that was read; None before the first
+    transport: asyncio.Transport
+    flow: FlowControl
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self.origin = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
-            "scheme": self.scheme,
-            "root_path": "",
-            "client": self.client,
-            "server": self.server,
-            "state": self.app_state,
-        }
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.app: Any = config.loaded_app
+        self.app_state = app_state
+        self.server_state = server_state
+        self.connections: set[Any] = server_state.connections
+        self.limit = config.limit_concurrency or inf
+        self.idle_seconds = config.timeout_keep_alive
+        self.cycle: Any = None  # the last request that was read
+        self.active: Cycle | None = None  # the one that is being answered
+        self.pipeline: deque[Cycle] = deque()  # those read after it
         self.stage = BETWEEN
-        self.active: Cycle | None = None
+        self.since = self.loop.time()  # when the stage began
         self.refused: Kind | None = None
         self.ended = False
         self.unsent = 0
         self.reader_deadline = inf
-        self.deadline = self.loop.time() + self.timeout_keep_alive
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.connections.add(self)
+        transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.watch = self.loop.call_later(HEAD_SECONDS, self.check_deadlines)
-        limit = self.limit_concurrency or inf
-        if len(self.connections) > 2 * limit:
+        callers = len(self.connections)
+        if callers > 2 * self.limit:
             transport.abort()  # to answer any number of callers would be no limit
-        elif len(self.connections) > limit:
+        elif callers > self.limit:
             self.refuse(OVERLOADED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.cancel()
+        self.connections.discard(self)
         if self.active:
             self.active.leave()
-        super().connection_lost(exc)
+        self.flow.resume_writing()
+
+    def shutdown(self) -> None:
+        """Lets the connection end with the answers that are due."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def eof_received(self) -> Any:
         """Whether answers are due, which a caller who says no more may still hear."""
@@ -88,6 +98,17 @@ class Conversation(HttpToolsProtocol):
         self.cycle.keep_alive = False
         self.stage = NOTHING
         return True
+
+    @property
+    def deadline(self) -> float:
+        """When what the caller must do next must be done, by the loop's clock."""
+        if self.stage is HEAD:
+            return self.since + HEAD_SECONDS
+        if self.stage is BODY:
+            return self.since + BODY_SECONDS
+        if self.active:
+            return inf
+        return self.since + (LINGER_SECONDS if self.stage is NOTHING else self.idle_seconds)
 
     def check_deadlines(self) -> None:
         """Ends a connection past its deadline: one timer a connection, where uvicorn has one a request."""
@@ -109,16 +130,6 @@ class Conversation(HttpToolsProtocol):
         self.watch.cancel()
         self.watch = self.loop.call_later(rest if 0 < rest < HEAD_SECONDS else HEAD_SECONDS, self.check_deadlines)
 
-    def enter(self, stage: Stage) -> None:
-        """Waits for what is next on the line."""
-        self.stage = stage
-        if stage is HEAD:
-            self.deadline = self.loop.time() + HEAD_SECONDS
-        elif stage is BODY:
-            self.deadline = self.loop.time() + BODY_SECONDS
-        else:
-            self.deadline = inf if self.active else self.loop.time() + self.timeout_keep_alive
-
     def take(self, cycle: Cycle) -> None:
         """Lets the application answer a request as soon as those before it are answered."""
         before, self.cycle = self.cycle, cycle
@@ -126,12 +137,12 @@ class Conversation(HttpToolsProtocol):
             self.start(cycle)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
+            self.pipeline.append(cycle)
 
-    def start(self, cycle: Any) -> None:
+    def start(self, cycle: Cycle) -> None:
         self.active = cycle
-        cycle.task = self.loop.create_task(cycle.run_asgi(self.app))
-        self.tasks.add(cycle.task)
+        cycle.task = self.loop.create_task(cycle.run(self.app))
+        self.server_state.tasks.add(cycle.task)
 
     def answered(self, cycle: Cycle) -> None:
         """Goes on to the next request, or waits for one, or closes the connection."""
@@ -142,13 +153,13 @@ class Conversation(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.part(None)
         elif self.pipeline:
-            self.start(self.pipeline.pop()[0])
-            self.enter(self.stage)  # what was paused could not arrive
+            self.start(self.pipeline.popleft())
+            self.since = self.loop.time()  # what was paused could not arrive
         elif self.refused:
             self.part(self.refused)
         else:
             if self.stage is BETWEEN or self.flow.read_paused:
-                self.enter(self.stage)
+                self.since = self.loop.time()
             if cycle.unavailable and (rest := refusals.take(self.loop.time())) > 0:
                 self.flow.pause_reading()
                 self.loop.call_later(rest, self.read_on)
@@ -161,7 +172,7 @@ class Conversation(HttpToolsProtocol):
 
     def refuse(self, kind: Kind) -> None:
         """Answers what is arriving with a refusal, after the answers that are due before it, and closes."""
-        arriving, self.stage, self.deadline = self.stage is BODY, NOTHING, inf
+        arriving, self.stage = self.stage is BODY, NOTHING
         if arriving:
             self.cycle.refuse(kind)
         else:
@@ -184,5 +195,5 @@ class Conversation(HttpToolsProtocol):
         else:
             self.transport.write_eof()
             self.flow.resume_reading()
-        self.deadline = self.loop.time() + LINGER_SECONDS
+        self.since = self.loop.time()
         self.check_later()

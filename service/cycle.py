@@ -1,65 +1,93 @@
 """A request on its way through the application, and its answer on the wire. What callers send is protocol.py's."""
 
-from asyncio import Event, Task
+import asyncio
+import logging
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from service.errors import UNAVAILABLE, UNEXPECTED, Headers, Kind, Problem
 from service.wire import CLOSE, CutShort, Unheard, refusal, send_response
 
+logger = logging.getLogger(__name__)
 
-class Cycle(RequestResponseCycle):
+STATUS_LINE = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class Cycle:
     """A request and its answer, whose head waits for the first piece of the body.
 
     uvloop makes each write a system call, and that costs more than all of our own code does.
     """
 
-    disconnected = False
-    unavailable = False
+    keep_alive = True  # whether the connection is to last longer than this
+    hesitant = False  # the caller sends the body when asked to (Expect: 100-continue)
     more_body = True
+    news = False  # something has come that receive() has not told yet
+    waiting: asyncio.Future[None] | None = None  # receive() does, for news
+    refused: Kind | None = None
+    disconnected = False
     response_started = False
     response_complete = False
-    refused: Kind | None = None
+    unavailable = False  # the answer is 503
     unsent = b""
-    task: Task[None]
+    task: asyncio.Task[None]
 
-    def __init__(self, protocol: HttpToolsProtocol, scope: Any, on_response: Callable[["Cycle"], None]) -> None:
-        # instead of uvicorn's, which takes all of this as arguments
-        lasting = scope["http_version"] == "1.1"
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        server_state: ServerState,
+        on_response: Callable[["Cycle"], None],
+    ) -> None:
         self.scope = scope
-        self.transport = protocol.transport
-        self.flow = protocol.flow
-        self.logger = protocol.logger
-        self.default_headers = protocol.server_state.default_headers
-        self.message_event = Event()
+        self.transport = transport
+        self.flow = flow
+        self.server_state = server_state
         self.on_response = on_response
-        self.tasks = protocol.tasks
-        self.keep_alive = lasting and protocol.parser.should_keep_alive()
-        self.waiting_for_100_continue = lasting and protocol.expect_100_continue
         self.body = bytearray()
 
-    async def run_asgi(self, app: Any) -> None:
+    async def run(self, app: Any) -> None:
         """Lets the application answer, and ends the connection when it fails to."""
         try:
             await app(self.scope, self.receive, self.send)
         except BaseException as error:
             if not isinstance(error, CutShort):
-                self.logger.error("Exception in ASGI application", exc_info=error)
+                logger.error("Exception in ASGI application", exc_info=error)
             if self.response_started:
                 self.transport.close()
             else:
                 await self.send_500_response()
         finally:
-            self.tasks.discard(self.task)
+            self.server_state.tasks.discard(self.task)
 
     async def receive(self) -> Any:
         """What comes next of the request. Raises Problem when it will not come."""
-        message = await super().receive()
+        if self.hesitant and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.hesitant = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            if not self.news:
+                self.waiting = asyncio.get_running_loop().create_future()
+                await self.waiting
+            self.news = False
         if self.refused:
             raise Problem(self.refused, headers=CLOSE)
-        return message
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = self.body, bytearray()
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+    def go_on(self) -> None:
+        """Lets receive() tell what has come."""
+        self.news = True
+        if self.waiting and not self.waiting.done():
+            self.waiting.set_result(None)
 
     async def send(self, message: Any) -> None:
         """Sends a part of the answer. Raises Unheard for one that nobody will hear, unless it is the last."""
@@ -70,11 +98,11 @@ class Cycle(RequestResponseCycle):
             self.unavailable = message["status"] == 503
             fields = message["headers"]
             closing = CLOSE[0] in fields
-            if closing or self.waiting_for_100_continue:  # else the body might still come, or not (RFC 9110, 10.1.1)
+            if closing or self.hesitant:  # else the body might still come, or not (RFC 9110, 10.1.1)
                 self.keep_alive = False
             self.unsent, self.chunked_encoding = head(
                 message["status"],
-                (*self.default_headers, *fields),
+                (*self.server_state.default_headers, *fields),
                 sized=self.scope["http_version"] == "1.0",  # by the end of the connection
                 close=not self.keep_alive and not closing,
             )
@@ -98,7 +126,7 @@ class Cycle(RequestResponseCycle):
             pieces.append(b"0\r\n\r\n")
         self.transport.write(b"".join(pieces))
         self.response_complete = True
-        self.message_event.set()
+        self.go_on()
         self.on_response(self)
 
     async def send_500_response(self) -> None:
@@ -109,13 +137,13 @@ class Cycle(RequestResponseCycle):
     def leave(self) -> None:
         """Tells the application that nobody listens any more."""
         self.disconnected = True
-        self.message_event.set()
+        self.go_on()
 
     def refuse(self, kind: Kind) -> None:
         """Tells the application that no more of the body will come, and why."""
         self.refused = kind
         self.keep_alive = False
-        self.message_event.set()
+        self.go_on()
 
 
 def head(status: int, fields: Iterable[tuple[bytes, bytes]], *, sized: bool, close: bool) -> tuple[bytes, bool]:

@@ -34,7 +34,7 @@ TICK = 0.005
 Line = msgspec.Raw | dict[str, Any]
 
 _encoder = msgspec.json.Encoder()
-_prefix = token_hex(4)
+_prefix = token_hex(4).encode()
 _numbers = count(1)
 
 
@@ -42,7 +42,7 @@ def request_id(given: bytes | None) -> bytes:
     """The caller's own request id if it is sane, else a new one."""
     if given is not None and SANE_ID(given):
         return given
-    return b"%s-%x" % (_prefix.encode(), next(_numbers))
+    return b"%b-%x" % (_prefix, next(_numbers))
 
 
 class JSONFormatter(logging.Formatter):
@@ -75,6 +75,7 @@ class Output(logging.Handler):
         self.dropped = 0
         self._descriptor = descriptor
         self._lines: deque[Line] = deque()  # until they are written
+        self._some = Event()  # there are lines; else the thread sleeps, for each time it wakes it stops the others
         self._hurry = Event()
         self._closed = False
         self._patience = STOP_SECONDS
@@ -86,6 +87,8 @@ class Output(logging.Handler):
             self._lines.append(line)
         else:
             self.dropped += 1
+        if not self._some.is_set():
+            self._some.set()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -103,14 +106,17 @@ class Output(logging.Handler):
 
     def close(self) -> None:
         self._closed = True
+        self._some.set()
         self._hurry.set()
         super().close()
 
     def _keep_writing(self) -> None:
         told, closed = 0, False
         while not closed:
+            self._some.wait()
             self._hurry.wait(FLUSH_SECONDS)
             self._hurry.clear()
+            self._some.clear()
             closed, lines = self._closed, list(self._lines)
             data = _encoder.encode_lines(lines)
             if lost := self.dropped - told:
@@ -123,6 +129,7 @@ class Output(logging.Handler):
                 told += lost
             except OSError:  # there is no reader any more
                 self.dropped += len(lines)
+                self._some.set()  # to tell the next one, as soon as there is one
             for _ in lines:
                 self._lines.popleft()
 

@@ -130,6 +130,7 @@ async def expose(metrics: Metrics, settings: Settings) -> None:
     config = uvicorn.Config(
         make_asgi_app(registry), interface="asgi3", http=Protocol, ws="none", log_config=None, proxy_headers=False
     )
+    config.load()
     state = ServerState()
     protocol = partial(Protocol, config=config, server_state=state, app_state={"refused": Counter()})
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.log import Output, RequestLog
+from service.log import FLUSH_SECONDS, Output, RequestLog
 from tests.proxy import Proxy
 from tests.serving import Api, serving, until
 
@@ -192,6 +194,18 @@ def test_lines_without_a_reader_do_not_stop_those_after_them(pipe: tuple[int, in
         assert json.loads(lines.readline())["message"].startswith("1 log lines were dropped")
         requests.write("GET", "livez", 200, 0, b"kept")
         assert json.loads(lines.readline())["request_id"] == "kept"
+    output.close()
+
+
+def test_output_wakes_nobody_while_there_are_no_lines(pipe: tuple[int, int]) -> None:
+    others = set(threading.enumerate())
+    output = Output(pipe[1])
+    (thread,) = set(threading.enumerate()) - others
+    status = Path(f"/proc/self/task/{thread.native_id}/status")
+    until(lambda: "sleeping" in status.read_text())
+    before = status.read_text()
+    time.sleep(4 * FLUSH_SECONDS)
+    assert status.read_text() == before  # which counts its context switches
     output.close()
 
 
