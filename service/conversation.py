@@ -70,10 +70,9 @@ class Conversation(asyncio.Protocol):
         self.connections.add(self)
         transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.watch = self.loop.call_later(HEAD_SECONDS, self.check_deadlines)
-        callers = len(self.connections)
-        if callers > 2 * self.limit:
+        if len(self.connections) > 2 * self.limit:
             transport.abort()  # to answer any number of callers would be no limit
-        elif callers > self.limit:
+        elif len(self.connections) > self.limit:
             self.refuse(OVERLOADED)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,6 +80,8 @@ class Conversation(asyncio.Protocol):
         self.connections.discard(self)
         if self.active:
             self.active.leave()
+        self.cycle = self.active = None  # which refer to us: else all would stay until the next collection of garbage
+        self.pipeline.clear()
         self.flow.resume_writing()
 
     def shutdown(self) -> None:
@@ -116,8 +117,8 @@ class Conversation(asyncio.Protocol):
         if unsent != self.unsent:
             self.unsent = unsent
             self.reader_deadline = now + READER_SECONDS if unsent else inf
-        parting = self.stage is NOTHING and unsent > 0
-        late = now >= self.deadline and not parting and not self.flow.read_paused  # or it is us who are slow
+        sending = unsent > 0 and self.stage in (BETWEEN, NOTHING)
+        late = now >= self.deadline and not sending and not self.flow.read_paused  # or it is us who are slow
         if late and self.stage in (HEAD, BODY) and not self.transport.is_closing():
             self.refuse(REQUEST_TIMEOUT)
         elif late or now >= self.reader_deadline:

@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
-
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.server import ServerState
+from typing import TYPE_CHECKING, Any
 
 from service.errors import UNAVAILABLE, UNEXPECTED, Headers, Kind, Problem
 from service.wire import CLOSE, CutShort, Unheard, refusal, send_response
+
+if TYPE_CHECKING:
+    from service.conversation import Conversation
 
 logger = logging.getLogger(__name__)
 
@@ -18,16 +18,15 @@ STATUS_LINE = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() f
 
 
 class Cycle:
-    """A request and its answer, whose head waits for the first piece of the body.
+    """A request and its answer. `hesitant` is a caller who sends the body when asked to (Expect: 100-continue).
 
-    uvloop makes each write a system call, and that costs more than all of our own code does.
+    The answer's head waits for the first piece of the body: uvloop makes each write a system call, and that costs more
+    than all of our own code does.
     """
 
-    keep_alive = True  # whether the connection is to last longer than this
-    hesitant = False  # the caller sends the body when asked to (Expect: 100-continue)
     more_body = True
     news = False  # something has come that receive() has not told yet
-    waiting: asyncio.Future[None] | None = None  # receive() does, for news
+    waiting: asyncio.Event | None = None  # receive() does, for news
     refused: Kind | None = None
     disconnected = False
     response_started = False
@@ -37,24 +36,23 @@ class Cycle:
     task: asyncio.Task[None]
 
     def __init__(
-        self,
-        scope: dict[str, Any],
-        transport: asyncio.Transport,
-        flow: FlowControl,
-        server_state: ServerState,
-        on_response: Callable[["Cycle"], None],
+        self, conversation: "Conversation", scope: dict[str, Any], *, keep_alive: bool, hesitant: bool
     ) -> None:
         self.scope = scope
-        self.transport = transport
-        self.flow = flow
-        self.server_state = server_state
-        self.on_response = on_response
+        self.transport = conversation.transport
+        self.flow = conversation.flow
+        self.server_state = conversation.server_state
+        self.on_response = conversation.answered
+        self.keep_alive = keep_alive
+        self.hesitant = hesitant
         self.body = bytearray()
 
     async def run(self, app: Any) -> None:
         """Lets the application answer, and ends the connection when it fails to."""
         try:
             await app(self.scope, self.receive, self.send)
+            if not self.response_complete and not self.disconnected:
+                raise RuntimeError("the application gave no answer, or half of one")
         except BaseException as error:
             if not isinstance(error, CutShort):
                 logger.error("Exception in ASGI application", exc_info=error)
@@ -67,14 +65,14 @@ class Cycle:
 
     async def receive(self) -> Any:
         """What comes next of the request. Raises Problem when it will not come."""
-        if self.hesitant and not self.transport.is_closing():
+        if self.hesitant and not self.refused and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.hesitant = False
         if not self.disconnected and not self.response_complete:
             self.flow.resume_reading()
             if not self.news:
-                self.waiting = asyncio.get_running_loop().create_future()
-                await self.waiting
+                self.waiting = self.waiting or asyncio.Event()
+                await self.waiting.wait()
             self.news = False
         if self.refused:
             raise Problem(self.refused, headers=CLOSE)
@@ -86,8 +84,9 @@ class Cycle:
     def go_on(self) -> None:
         """Lets receive() tell what has come."""
         self.news = True
-        if self.waiting and not self.waiting.done():
-            self.waiting.set_result(None)
+        if self.waiting:
+            self.waiting.set()
+            self.waiting = None
 
     async def send(self, message: Any) -> None:
         """Sends a part of the answer. Raises Unheard for one that nobody will hear, unless it is the last."""
@@ -99,7 +98,7 @@ class Cycle:
             fields = message["headers"]
             closing = CLOSE[0] in fields
             if closing or self.hesitant:  # else the body might still come, or not (RFC 9110, 10.1.1)
-                self.keep_alive = False
+                self.keep_alive = self.hesitant = False
             self.unsent, self.chunked_encoding = head(
                 message["status"],
                 (*self.server_state.default_headers, *fields),

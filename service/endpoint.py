@@ -106,7 +106,7 @@ class Private:
             self._service.log.write(scope["method"], self.name, status, perf_counter() - started, number)
 
     def _problem(self, error: BaseException, scope: Scope, number: bytes) -> Problem:
-        if not isinstance(error, Exception):  # the stop has its deadline; uvicorn would answer 500, in plain text
+        if not isinstance(error, Exception):  # the stop has its deadline
             return Problem(UNAVAILABLE if scope["method"] in ("GET", "HEAD") else OUTCOME_UNKNOWN)
         problem = problem_for(error)  # a row of the error table
         if problem.kind.status == 500:

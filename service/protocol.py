@@ -44,7 +44,7 @@ class Protocol(Conversation):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        del self.parser  # which refers to us: else both would stay until the next collection of garbage
+        del self.parser  # which refers to us too
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
@@ -111,10 +111,14 @@ class Protocol(Conversation):
         self.overhead = 0
         self.stage, self.since = BODY, self.loop.time()
         lasting = scope["http_version"] == "1.1"
-        cycle = Cycle(self.origin | scope, self.transport, self.flow, self.server_state, self.answered)
-        cycle.keep_alive = lasting and self.parser.should_keep_alive()
-        cycle.hesitant = lasting and self.hesitant
-        self.take(cycle)
+        self.take(
+            Cycle(
+                self,
+                self.origin | scope,
+                keep_alive=lasting and self.parser.should_keep_alive(),
+                hesitant=lasting and self.hesitant,
+            )
+        )
 
     def on_body(self, body: bytes) -> None:
         self.overhead = max(self.overhead - 2 * len(body), 0)  # chunks may be as small as six bytes

@@ -38,8 +38,12 @@ class TimeLimit:
         self._timer = None
         if self._task is None:
             return
-        if self._loop.time() >= self._deadline:
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look)
+        else:
+            self._loop.call_soon(self._end)  # after a stall, what the task waits for may have come in this very turn
+
+    def _end(self) -> None:
+        if self._task and self._loop.time() >= self._deadline:
             self._exceeded = True
             self._task.cancel()
-        else:
-            self._timer = self._loop.call_at(self._deadline, self._look)

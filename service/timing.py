@@ -3,6 +3,7 @@
 What is timed is a subclass of what is not, so that without SERVER_TIMING a request pays nothing for this.
 """
 
+import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -109,9 +110,11 @@ class TimedReads(Reads):
         super().__init__(database, settings)
         self._on_wire: WeakKeyDictionary[Awaitable[list[Row]], float] = WeakKeyDictionary()
 
-    async def rows(self, statement: Statement, arguments: Arguments) -> list[Row]:
+    async def rows(self, statement: Statement, arguments: Arguments) -> Any:
         timing, started = current.get(), perf_counter()
         waiter = super().rows(statement, arguments)
+        if not isinstance(waiter, asyncio.Future):
+            return await waiter  # it flies alone, and the database counts for this request
         try:
             return await waiter
         finally:

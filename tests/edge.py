@@ -40,6 +40,8 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
+        if scope["path"] == "/silent":
+            return
         try:
             response = await self.respond(scope, receive)
         except Problem as problem:
@@ -53,10 +55,15 @@ class Application:
             case "/headers":
                 await read_body(receive, dict(scope["headers"]), LIMIT)
                 return Response(200, msgspec.json.encode([name.decode() for name, _ in scope["headers"]]))
+            case "/twice":
+                await asyncio.gather(receive(), receive())
             case "/early":
                 raise Problem(UNAUTHORIZED)
             case "/held":
                 await self.release.wait()
+            case "/held/echo":
+                await self.release.wait()
+                return Response(200, await read_body(receive, dict(scope["headers"]), LIMIT))
             case "/nothing":
                 return Response(204, headers=())
             case "/large":

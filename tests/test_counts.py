@@ -84,13 +84,13 @@ def test_a_refused_request_costs_nothing(ada: Caller, bob: Caller, api: Api, pro
 
 
 @pytest.mark.parametrize("operation", CALLS)
-def test_a_request_is_one_asyncio_task_and_a_read_one_more_to_fly(api: Api, ada: Caller, operation: str) -> None:
+def test_a_request_that_meets_no_other_is_one_asyncio_task(api: Api, ada: Caller, operation: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     with counted_tasks(api) as names:
         CALLS[operation](ada, task_id)
 
-    assert len(names) <= 1 + (operation in ("list_tasks", "get_task")), names
+    assert len(names) == 1, names
 
 
 def test_reads_of_one_moment_fly_together(api: Api, ada: Caller, proxy: Proxy) -> None:

@@ -1,10 +1,13 @@
 """The HTTP edge: each of its limits, the order of answers, and that nothing is taken for a request that is none."""
 
+import gc
 import resource
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -277,6 +280,18 @@ def test_reader_who_is_slow_is_not_cut_off(served: Edge, monkeypatch: pytest.Mon
         assert len(wire.answer().body) == LARGE
 
 
+def test_reader_who_is_slow_may_take_longer_than_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+    with edge(timeout_keep_alive=1) as served, served.wire(receive_buffer=65_536) as wire:
+        wire.send(request("GET", "/large"))
+        read = 0
+        while read < LARGE:
+            data = wire.socket.recv(LARGE // 250)
+            assert data
+            read += len(data)
+            time.sleep(0.01)
+
+
 def test_answer_goes_not_far_ahead_of_its_reader(served: Edge) -> None:
     with served.wire(receive_buffer=4096) as wire:
         wire.send(request("GET", "/endless"))
@@ -484,6 +499,22 @@ def test_body_that_is_awaited_is_asked_for(served: Edge) -> None:
             assert wire.send(b"body").answer().body == b"body"
 
 
+def test_body_that_is_refused_is_not_asked_for(served: Edge, hasty: None) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/held/echo", "Expect: 100-continue", "Content-Length: 4"))
+        time.sleep(0.5)  # until the body is late
+        served.release()
+        assert_refused(wire, 408)
+
+
+def test_body_is_received_by_all_who_wait_for_it(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/twice", "Content-Length: 2"))
+        until(lambda: served.seen == ["POST /twice"])
+        time.sleep(0.1)  # until both wait
+        assert wire.send(b"xy").answer().status == 200
+
+
 def test_request_without_a_body_is_not_asked_for_one(served: Edge) -> None:
     with served.wire() as wire:
         assert wire.send(request("GET", "/ping", "Expect: 100-continue")).answer().status == 200
@@ -595,6 +626,35 @@ def test_error_of_the_application_is_500(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(request("GET", "/broken"))
         assert_refused(wire, 500)
+
+
+def test_application_without_an_answer_is_500(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/silent"))
+        assert_refused(wire, 500)
+
+
+@pytest.mark.parametrize("sent", [b"", PING])
+def test_connection_that_has_ended_leaves_nothing_behind(
+    served: Edge, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[conversation.Conversation]] = []
+    connection_made = conversation.Conversation.connection_made
+
+    def noted(self: conversation.Conversation, transport: Any) -> None:
+        made.append(weakref.ref(self))
+        connection_made(self, transport)
+
+    monkeypatch.setattr(conversation.Conversation, "connection_made", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        with served.wire() as wire:
+            if sent:
+                wire.send(sent).answer()
+        until(lambda: [reference() for reference in made] == [None])
+    finally:
+        gc.enable()
 
 
 def test_shutdown_lets_what_is_under_way_end(monkeypatch: pytest.MonkeyPatch) -> None:

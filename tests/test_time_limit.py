@@ -1,6 +1,8 @@
 """A time limit used again and again: it ends what is late, and only that."""
 
 import asyncio
+import socket
+import time
 
 import pytest
 
@@ -19,7 +21,9 @@ async def test_time_limit_ends_each_block_that_is_late(limit: TimeLimit) -> None
     for _ in range(3):
         with pytest.raises(TimeoutError), limit:
             await asyncio.sleep(LATER)
-    assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
+    task = asyncio.current_task()
+    assert task
+    assert not task.cancelling()
 
 
 async def test_time_limit_counts_from_its_own_block_on() -> None:
@@ -76,3 +80,16 @@ async def test_time_limit_and_another_together_cancel(limit: TimeLimit) -> None:
 async def test_time_limit_passes_on_errors(limit: TimeLimit) -> None:
     with pytest.raises(ValueError, match="mine"), limit:
         raise ValueError("mine")
+
+
+async def test_time_limit_takes_what_came_while_the_loop_stood_still(limit: TimeLimit) -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        loop.add_reader(reader, lambda: answer.set_result(reader.recv(1)))
+        loop.call_soon(time.sleep, 2 * SOON)
+        loop.call_soon(writer.send, b"x")
+        with limit:
+            assert await answer == b"x"
+        loop.remove_reader(reader)
