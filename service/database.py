@@ -50,10 +50,10 @@ class Database(Pool):
             self.release(lane)
 
     async def read_many(self, statement: Statement, calls: list[Arguments], deadline: float | None) -> list[Any]:
-        """The rows of several runs of one read, in one round trip on one lane. Raises as read_once does."""
+        """The rows of all runs of one read, in one round trip on one lane. Raises as read_once does."""
         lane = self.idle.pop() if self.idle else await self.wait(deadline)
         try:
-            return await lane.run_many(statement, calls)
+            return await (lane.run_many(statement, calls) if len(calls) > 1 else lane.run(statement, calls[0]))
         finally:
             self.release(lane)
 

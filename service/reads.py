@@ -7,7 +7,7 @@ come here: together they would share a transaction, a lock wait and a failure.
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +91,8 @@ class Reads:
         try:
             return await self._database.read(statement, arguments)
         finally:
-            self._one_by_one = not self._queue
             self._landed(flight)
+            self._one_by_one = not self._flights
 
     def _send(self) -> None:
         now = self._loop.time()
@@ -104,8 +104,9 @@ class Reads:
             self._sweep.begin()
 
     def _may_fly(self, now: float) -> bool:
-        brisk = sum(now - since <= SLOW_SECONDS for since in self._flights.values())
-        return len(self._flights) < FLIGHTS or (brisk < FLIGHTS and self._database.has_room)
+        return len(self._flights) < FLIGHTS or (
+            sum(now - since <= SLOW_SECONDS for since in self._flights.values()) < FLIGHTS and self._database.has_room
+        )
 
     def _refuse_late(self) -> bool:
         while self._queue and self._queue[0].deadline <= self._loop.time():
@@ -129,13 +130,12 @@ class Reads:
 
     async def _fly(self, batch: Batch) -> None:
         statement, calls, started = batch.statement, list(batch.waiters), time.monotonic()
-        self._one_by_one = batch.size == 1
-        outcomes: Sequence[list[Row] | BaseException]
+        self._one_by_one = batch.size == len(self._flights) == 1
         try:
             rows = await self._database.read_many(statement, calls, batch.deadline)
         except Exception as error:  # it belongs to the callers, unless each of them may try alone
             if isinstance(error, Problem) or not worth_another_try(error, started):
-                outcomes = [error] * len(calls)
+                outcomes: list[list[Row] | BaseException] = [error] * len(calls)
             else:
                 await asyncio.sleep(RETRY_DELAY)
                 again = (self._database.read_once(statement, call, batch.deadline) for call in calls)
