@@ -274,13 +274,13 @@ def test_connections_above_the_minimum_are_closed_when_idle(
         api.fill()
         with locked(database, "exclusive"):
             writes = [threads.submit(ada.create, title="y") for _ in range(8)]
-            until(lambda: len(rows(BLOCKED)) == 8)
+            until(lambda: len(rows(BLOCKED)) >= 8)  # one more when a probe had a connection just then
         assert [write.result().status_code for write in writes] == [201] * 8
         assert len(rows(f"select pid {OURS}")) >= 8
         until(lambda: len(rows(f"select pid {OURS}")) == 2)
         time.sleep(0.1)
         assert len(rows(f"select pid {OURS}")) == 2
-        assert api.pool() == {"open": 2, "idle": 2, "waiting": 0}
+        until(lambda: api.pool() == {"open": 2, "idle": 2, "waiting": 0})
 
 
 # Callers who leave
