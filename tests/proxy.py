@@ -28,6 +28,10 @@ class Link:
         self.asked = False
         """Whether the last to speak was the client."""
 
+    def abort(self) -> None:
+        self.client.transport.abort()
+        self.server.transport.abort()
+
 
 class Proxy:
     """Listens on a port of 127.0.0.1, the place of the database in `url`.
@@ -44,6 +48,7 @@ class Proxy:
         self.round_trips = 0
         self.statements = 0
         self._links: set[Link] = set()
+        self._serving = 0  # the links, and those that wait for the server
         self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -60,7 +65,7 @@ class Proxy:
     def down(self) -> None:
         """Refuses connections, and resets those that are open."""
         self._run(self._cut())
-        until(lambda: not self._links)
+        until(lambda: not self._serving)
 
     def freeze(self) -> None:
         """Takes connections, and passes nothing on until thaw()."""
@@ -88,11 +93,19 @@ class Proxy:
 
     async def _cut(self) -> None:
         self._listener.close()
+        await asyncio.sleep(0.01)  # until those that were accepted just now are served
         for link in self._links:
-            link.client.transport.abort()
-            link.server.transport.abort()
+            link.abort()
 
     async def _serve(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self._serving += 1
+        try:
+            await self._link(from_client, client)
+        finally:
+            client.close()
+            self._serving -= 1
+
+    async def _link(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         host, port = self.target
         if host.startswith("/"):
             from_server, server = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
@@ -100,10 +113,11 @@ class Proxy:
             from_server, server = await asyncio.open_connection(host, port)
         link = Link(client, server)
         self._links.add(link)
+        if not self._listener.is_serving():
+            link.abort()
         try:
             await asyncio.gather(self._requests(link, from_client), self._answers(link, from_server))
         finally:
-            client.close()
             server.close()
             self._links.discard(link)
 
