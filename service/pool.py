@@ -106,13 +106,14 @@ class Pool:
                 self.release(waiter.result())  # it was handed over just as the caller left
             raise
 
-    def _refuse_late(self) -> bool:
+    def _refuse_late(self) -> None:
         now = asyncio.get_running_loop().time()
         late = [place for place in self.waiting if place[0] <= now]
         for place in late:
             self._refuse(place)
         self.timeouts += len(late)
-        return bool(self.waiting)
+        if self.waiting:
+            self._sweep.begin()
 
     def _refuse(self, place: tuple[float, asyncio.Future[Lane]]) -> None:
         self.waiting.remove(place)

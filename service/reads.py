@@ -108,14 +108,13 @@ class Reads:
             sum(now - since <= SLOW_SECONDS for since in self._flights.values()) < FLIGHTS and self._database.has_room
         )
 
-    def _refuse_late(self) -> bool:
+    def _refuse_late(self) -> None:
         while self._queue and self._queue[0].deadline <= self._loop.time():
             batch = self._leave()
             self._database.timeouts += batch.size
             for call in batch.waiters:
                 batch.settle(call, Problem(UNAVAILABLE))
         self._send()  # for a flight may have become slow
-        return bool(self._queue)
 
     def _leave(self) -> Batch:
         batch = self._queue.popleft()

@@ -1,26 +1,25 @@
-"""Looking again and again at those who wait, for as long as somebody does."""
+"""Looking soon at those who wait."""
 
 import asyncio
 from collections.abc import Callable
 
 SWEEP_SECONDS = 0.05
-"""Between two looks: no one waits longer than this beyond a deadline. A timer for each who waits would take 2 us."""
+"""Until the look: no one waits longer than this beyond a deadline. A timer for each who waits would take 2 us."""
 
 
 class Sweep:
-    """Calls `look` every SWEEP_SECONDS from begin() on, until it says that nobody waits any more."""
+    """Calls `look` once, SWEEP_SECONDS after begin(). `look` begins anew for those who still wait."""
 
-    def __init__(self, look: Callable[[], bool]) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
         self._look = look
         self._under_way = False
 
     def begin(self) -> None:
-        """Looks from now on, if it is not so already."""
+        """Has a look coming, if none is."""
         if not self._under_way:
             self._under_way = True
-            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._again)
+            asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
-    def _again(self) -> None:
+    def _sweep(self) -> None:
         self._under_way = False
-        if self._look():
-            self.begin()
+        self._look()
