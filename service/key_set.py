@@ -62,7 +62,7 @@ class KeySet:
             try:
                 self._document = file.read_bytes()
                 self._keys = usable_keys(self._document)
-            except Exception as error:  # whatever it was
+            except Exception as error:  # no such file, no JSON, no key: a bad setting all the same
                 raise SettingsError(f"JWKS_FILE holds no key set: {_reason(error)}") from None
 
     async def open(self) -> None:

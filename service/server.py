@@ -24,8 +24,8 @@ def serve(settings: Settings) -> None:
     Raises SettingsError, and SystemExit when the address is taken or the application cannot start.
     """
     for package, written_for in (("uvicorn", UVICORN), ("asyncpg", ASYNCPG)):
-        if version(package) != written_for:
-            raise SystemExit(f"error: written for {package} {written_for}, and this is {version(package)}")
+        if (found := version(package)) != written_for:
+            raise SystemExit(f"error: written for {package} {written_for}, and this is {found}")
     output = configure_logging(settings.log_level)
     allow_files(settings)
     config = configuration(settings)

@@ -18,12 +18,12 @@ async def provisioned(request: Request, statement: Statement, *arguments: Any) -
     database, user_id = request.database, request.user.key
     try:
         return (await statement.many(database, user_id, *arguments))[0]
-    except Exception as error:
+    except Exception as error:  # the error table knows which of all kinds means an unknown user; the others go on
         if problem_for(error).kind is not UNKNOWN_USER or not request.service.settings.provision_users:
             raise
     try:
         await CREATE_USER.one(database, user_id)
-    except Exception as error:
+    except Exception as error:  # asyncpg is imported by lanes.py alone: here its errors are told by their SQLSTATE
         if getattr(error, "sqlstate", "")[:2] in ("23", "42"):  # a constraint, or no grant
             raise Problem(UNKNOWN_USER) from error
         raise

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -50,16 +52,21 @@ async def test_time_limit_of_one_lane_does_not_end_another_task(limit: TimeLimit
     await other
 
 
+async def assert_cancellable(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Holds the coroutine, once it has begun, to end as its task's cancellation asks."""
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_time_limit_passes_on_the_cancellation_by_another(limit: TimeLimit) -> None:
     async def in_time() -> None:
         with limit:
             await asyncio.sleep(LATER)
 
-    task = asyncio.create_task(in_time())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await assert_cancellable(in_time())
 
 
 async def test_time_limit_and_another_together_cancel(limit: TimeLimit) -> None:
@@ -70,11 +77,7 @@ async def test_time_limit_and_another_together_cancel(limit: TimeLimit) -> None:
             finally:
                 await asyncio.sleep(2 * SOON)  # which the limit interrupts: it comes second
 
-    task = asyncio.create_task(stubborn())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await assert_cancellable(stubborn())
 
 
 async def test_time_limit_passes_on_errors(limit: TimeLimit) -> None:
