@@ -40,13 +40,13 @@ soak: .venv/dev .venv-load/made ## the same for ten minutes, to see whether memo
 	@$(RUN) load --soak $(ARGS)
 
 faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
-	@$(RUN) faults $(ARGS)
+	@$(RUN) tests.faults $(ARGS)
 
 hostile: .venv/test ## send every hostile input that is known, and show the answer expected and the one that came
 	@$(RUN) tests.hostile
 
 fuzz: .venv/test ## try 20,000 inputs that nobody wrote, in a few minutes (ARGS="--seed 1": the same again)
-	@$(RUN) fuzz $(ARGS)
+	@$(RUN) tests.fuzz $(ARGS)
 
 issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
 	@$(RUN) pytest tests/issuer $(ARGS)
@@ -58,7 +58,7 @@ browser: .venv/browser $(FRONTEND)/node_modules ## click through the pages in Ch
 check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) ruff format --check
 	$(RUN) ruff check
-	$(RUN) mypy service tests faults fuzz load $(wildcard bench)
+	$(RUN) mypy service tests load $(wildcard bench)
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
 

@@ -17,7 +17,7 @@ from bench.soak import Sample, soak
 from bench.subjects import OTHERS, SEED_PYTHON, migrate, service
 from bench.traffic import OPERATIONS
 from bench.turn import Turn
-from service.embedded_postgres import PostgresError
+from service.dev.postgres import PostgresError
 
 
 def main() -> None:

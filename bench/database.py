@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from bench.traffic import USERS
-from service.embedded_postgres import embedded_postgres
+from service.dev.postgres import embedded_postgres
 from service.settings import ROOT
 
 FOLDER = ROOT / ".data" / "bench"

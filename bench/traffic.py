@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from bench.load import Exchange
-from service.auth import issue_token
+from service.auth.authenticator import issue_token
 from service.settings import Settings
 
 USERS = 200

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from load.samples import Sample, sample, verdict
 from load.target import Target, named, own
-from service.embedded_postgres import PostgresError
+from service.dev.postgres import PostgresError
 from service.settings import ROOT
 
 PYTHON = ROOT / ".venv-load" / "bin" / "python"

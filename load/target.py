@@ -11,8 +11,8 @@ import msgspec
 
 from bench.subjects import migrate, running, service
 from bench.traffic import SECRET
-from service.auth import issue_token
-from service.embedded_postgres import embedded_postgres
+from service.auth.authenticator import issue_token
+from service.dev.postgres import embedded_postgres
 from service.settings import Settings
 
 TOKEN_SECONDS = 86_400

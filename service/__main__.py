@@ -42,18 +42,18 @@ def run(arguments: argparse.Namespace) -> None:
 
             serve(read_settings(os.environ))
         case "dev":
-            from service.dev import dev
+            from service.dev.command import dev
 
             dev(os.environ, arguments.reload)
         case "token":
-            from service.dev import DEMO_USER, token
+            from service.dev.command import DEMO_USER, token
 
             print(token(os.environ, arguments.user or DEMO_USER, int(arguments.hours * 3600)))
         case "settings":
             print(settings_table())
         case "openapi":
+            from service.api.openapi.document import Documents
             from service.app import PRIVATE, PUBLIC
-            from service.openapi import Documents
 
             print(Documents(PRIVATE, PUBLIC).openapi().body.decode())
         case "health":
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def change_schema(command: str, database_url: str) -> None:
     """Applies or undoes migrations, and prints which."""
-    from service.migrations import MigrationError, migrate, rollback
+    from service.db.migrations import MigrationError, migrate, rollback
 
     if not database_url:
         raise SettingsError("DATABASE_URL is missing")

@@ -10,23 +10,23 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from service.auth import Authenticator
-from service.browsers import across_origins, compressed
-from service.database import Database
-from service.endpoint import Private, Public, Service
-from service.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
-from service.health import Health
-from service.listing import Cursors
-from service.log import Output, RequestLog
-from service.metrics import CountedLog, Metrics, expose
-from service.openapi import Documents
-from service.routing import FlatRoutes, Row, starlette_routes
+from service.api.endpoint import Private, Public, Service
+from service.api.middleware import across_origins, compressed
+from service.api.openapi.document import Documents
+from service.api.payloads import refusal
+from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from service.api.routing import FlatRoutes, Row, starlette_routes
+from service.auth.authenticator import Authenticator
+from service.db.database import Database
+from service.observability.health import Health
+from service.observability.log import Output, RequestLog
+from service.observability.metrics import CountedLog, Metrics, expose
+from service.observability.server_timing import TimedDatabase, TimedPrivate
 from service.settings import Settings
 from service.shutdown import announced
-from service.task_list import list_tasks
-from service.tasks import complete_task, create_task, delete_task, get_task, update_task
-from service.timing import TimedDatabase, TimedPrivate
-from service.wire import refusal
+from service.tasks.handlers import complete_task, create_task, delete_task, get_task, update_task
+from service.tasks.list import list_tasks
+from service.tasks.query import Cursors
 
 PRIVATE = [
     ("GET", "/api/{user_id}/tasks", list_tasks),

@@ -12,9 +12,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
-from service.lanes import ASYNCPG
-from service.log import configure_logging
-from service.protocol import UVICORN, Protocol
+from service.db.connection import ASYNCPG
+from service.edge.protocol import UVICORN, Protocol
+from service.observability.log import configure_logging
 from service.settings import Settings
 
 

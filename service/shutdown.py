@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from service.health import Health
+from service.observability.health import Health
 
 
 @contextmanager

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service.database_url import for_psycopg
-from service.embedded_postgres import embedded_postgres
-from service.migrations import migrate
+from service.db.migrations import migrate
+from service.db.url import for_psycopg
+from service.dev.postgres import embedded_postgres
 from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
@@ -116,7 +116,7 @@ def bob(api: Api) -> Caller:
 def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file for the log, in place of standard output: pytest's would lose what is printed while the test reads it."""
     with (tmp_path / "printed").open("ab") as file:
-        monkeypatch.setattr("service.log.STDOUT", file.fileno())
+        monkeypatch.setattr("service.observability.log.STDOUT", file.fileno())
         yield tmp_path / "printed"
 
 

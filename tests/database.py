@@ -9,8 +9,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from service.database import Database
-from service.database_url import for_psycopg
+from service.db.database import Database
+from service.db.url import for_psycopg
 from service.settings import read_settings
 from tests.serving import SECRET, until
 

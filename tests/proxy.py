@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-from service.database_url import for_psycopg
+from service.db.url import for_psycopg
 from tests.serving import until
 
 T = TypeVar("T")

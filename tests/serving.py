@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 import uvloop
 
-from service.auth import issue_token
+from service.auth.authenticator import issue_token
 from service.server import configuration
 from service.settings import Settings, read_settings
 

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from service.auth import Authenticator
-from service.errors import Kind, Problem
+from service.api.problems import Kind, Problem
+from service.auth.authenticator import Authenticator
 from service.settings import Settings
 
 ALGORITHMS: dict[str, Algorithm] = get_default_algorithms()

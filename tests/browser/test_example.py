@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
+from service.api.openapi.document import Documents
 from service.app import PRIVATE, PUBLIC
-from service.openapi import Documents
 from tests.browser.conftest import EXAMPLE
 from tests.serving import Api, Caller
 

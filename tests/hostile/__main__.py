@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.embedded_postgres import embedded_postgres
-from service.migrations import migrate
+from service.db.migrations import migrate
+from service.dev.postgres import embedded_postgres
 from tests.hostile.row import Row
 from tests.hostile.table import ISSUER_ROWS, ROWS, issued, issuer, shared_secret
 from tests.hostile.target import Target

@@ -1,0 +1,97 @@
+"""The keys that verify tokens, each with exactly one algorithm: the shared secret, or those of a JSON Web Key Set.
+
+With auth.py the only importer of jwt. Where a key set comes from is not known here (see key_set.py).
+"""
+
+import hmac
+import logging
+from base64 import urlsafe_b64encode
+from typing import Annotated, Any, Literal
+
+import jwt
+import msgspec
+from msgspec import Meta
+
+from service.auth.token import KEY_ID, Malformed, Unverified
+from service.settings import SettingsError
+
+logger = logging.getLogger("service.auth")
+
+Key = jwt.PyJWK
+
+SET_BYTES = 1_048_576
+"""A larger key set is refused."""
+
+ALGORITHMS = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
+"""By key type and curve. No HMAC: a key that is published is no secret."""
+
+
+class SharedSecret:
+    """The HS256 key that the issuer and this service share."""
+
+    algorithms = ("HS256",)
+
+    def __init__(self, secret: str) -> None:
+        """Raises SettingsError when `secret` is something that others publish."""
+        self._key = Key({"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode()}, "HS256")
+        try:
+            self._key.Algorithm.prepare_key(self._key.key)
+        except jwt.InvalidKeyError:
+            raise SettingsError("JWT_SECRET is a public key, a certificate or a JWK") from None
+
+    async def find(self, bearer: Unverified) -> Key:
+        """The secret, whatever key the token names. Raises Malformed for a signature that is not by the secret.
+
+        What passes is PyJWT's to judge. For a forged token it would take 42 us; this takes 13, and 2 more for others.
+        """
+        signed, _, signature = bearer.token.rpartition(b".")
+        digest = urlsafe_b64encode(hmac.digest(self._key.key, signed, "sha256")).rstrip(b"=")
+        if not hmac.compare_digest(digest, signature):
+            raise Malformed("the signature is not by JWT_SECRET")
+        return self._key
+
+
+class Document(msgspec.Struct):
+    """A JSON Web Key Set: RFC 7517, section 5."""
+
+    keys: list[Any]
+
+
+class PublicKey(msgspec.Struct):
+    """What a JSON Web Key must be to verify signatures: RFC 7517, section 4. Its numbers are for PyJWT to read."""
+
+    kty: Literal["OKP", "EC", "RSA"]
+    crv: str | None = None
+    alg: str | None = None
+    use: Literal["sig"] = "sig"
+    key_ops: tuple[str, ...] = ("verify",)
+    kid: Annotated[str, Meta(pattern=KEY_ID)] | None = None
+    d: None = None
+    """The private half: a key that shows it is anyone's."""
+
+
+def usable_keys(document: bytes) -> dict[str | None, Key]:
+    """The keys of a JSON Web Key Set by their id. Those that cannot be used are skipped, with a line in the log.
+
+    Raises ValueError or msgspec.DecodeError when no key is left.
+    """
+    if len(document) > SET_BYTES:
+        raise ValueError("it is larger than 1 MiB")
+    keys: dict[str | None, Key] = {}
+    for number, entry in enumerate(msgspec.json.decode(document, type=Document).keys, 1):
+        try:
+            jwk = msgspec.convert(entry, PublicKey)
+            algorithm = ALGORITHMS.get((jwk.kty, jwk.crv))
+            if algorithm is None or jwk.alg not in (None, algorithm) or "verify" not in jwk.key_ops:
+                raise ValueError(f"it is not for any of {', '.join(ALGORITHMS.values())}")
+            if jwk.kid in keys:
+                raise ValueError("an earlier key has its id")
+            key = Key(entry, algorithm)
+            if too_short := key.Algorithm.check_key_length(key.key):
+                raise ValueError(too_short)
+            keys[jwk.kid] = key
+        except (ValueError, msgspec.ValidationError, jwt.PyJWTError) as error:
+            logger.warning("Key %d of the key set is skipped: %s", number, error)
+    if not keys:
+        raise ValueError("it has no key that can be used")
+    return keys

@@ -1,0 +1,99 @@
+"""Probes, all answered from memory: they add no load, and never restart us for the database's faults."""
+
+import asyncio
+import logging
+import time
+from typing import Literal
+
+import msgspec
+
+from service.api.payloads import Response, encode, refusal
+from service.api.problems import NOT_READY, Fault, Problem
+from service.db.database import Database
+from service.db.migrations import shipped
+from service.db.statements import Statement
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+APPLIED_MIGRATIONS = Statement("applied_migrations")
+
+NO_SUCH_TABLE = "42P01"
+NO_GRANT = "42501"
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """What a probe of the process answers."""
+
+    status: Literal["healthy", "alive"]
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Connections to the database, and requests that wait for one."""
+
+    open: int
+    idle: int
+    waiting: int
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What /readyz answers; the database last answered so many seconds ago."""
+
+    status: Literal["ready"]
+    last_answer_seconds: float
+    pool: Pool
+
+
+class Health:
+    """What the probes say. `watch` keeps it true; `stopping` makes readiness false."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.stopping = False
+        self._settings = settings
+        self._database = database
+        self._shipped = set(shipped())
+        self._missing: set[str] | None = None  # until they could be read
+
+    async def watch(self) -> None:
+        """Asks the database every PROBE_INTERVAL seconds which migrations it has, on a connection that is free."""
+        told = False
+        while True:
+            try:
+                rows = await self._database.probe(APPLIED_MIGRATIONS)
+            except Exception as error:  # readyz shows it: no migrations, or no answer for too long
+                sqlstate = getattr(error, "sqlstate", None)
+                rows = [] if sqlstate == NO_SUCH_TABLE else None
+                if sqlstate == NO_GRANT and not told:
+                    told = True
+                    logger.warning("migrations cannot be read: %s", error)
+            if rows is not None:
+                self._missing = self._shipped - {row[0] for row in rows}
+            await asyncio.sleep(self._settings.probe_interval)
+
+    def health(self) -> Response:
+        """That the process answers, in the words that older frontends look for."""
+        return Response(200, encode(Alive("healthy")))
+
+    def livez(self) -> Response:
+        """That the process answers."""
+        return Response(200, encode(Alive("alive")))
+
+    def readyz(self) -> Response:
+        """Whether this process should get traffic; if not, a problem document that says why."""
+        database, age = self._database, time.monotonic() - self._database.answered
+        reasons = []
+        if self.stopping:
+            reasons.append("stopping")
+        if not database.lanes:
+            unmigrated = getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE
+            reasons.append("migrations have not run" if unmigrated else "no connection to the database")
+        elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
+            reasons.append(f"the database has not answered for {age:.0f} s")
+        elif self._missing is None:
+            reasons.append("migrations cannot be read")
+        elif self._missing:
+            reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
+        if reasons:
+            return refusal(Problem(NOT_READY, tuple(Fault(["service"], reason, "unready") for reason in reasons)))
+        pool = Pool(len(database.lanes), len(database.idle), database.waiting_requests)
+        return Response(200, encode(Ready("ready", round(age, 3), pool)))

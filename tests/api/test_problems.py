@@ -1,0 +1,370 @@
+"""What goes wrong, as callers and the log see it: problem documents, the error table, and no secret anywhere."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from service.api import problems as errors
+from service.api.payloads import refusal
+from service.api.problems import (
+    CONSTRAINTS,
+    INVALID,
+    STORAGE_FULL,
+    UNAVAILABLE,
+    UNEXPECTED,
+    UNKNOWN_USER,
+    Fault,
+    Kind,
+    Problem,
+    problem_for,
+)
+from service.db.connection import Lost
+from service.db.migrations import migrate
+from service.db.url import for_asyncpg
+from tests.conftest import Postgres
+from tests.serving import SECRET, Caller, serving
+
+Rows = Callable[..., list[Any]]
+
+KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, Kind)}
+
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's, where Python below 3.13 has those of its forerunners."""
+
+LIMIT = 1_048_576
+
+# the problem documents
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_problem_document_has_what_rfc_9457_asks_for(kind: Kind) -> None:
+    response = refusal(Problem(kind))
+
+    assert response.status == kind.status
+    assert dict(response.headers)[b"content-type"] == b"application/problem+json"
+    assert json.loads(response.body) == {
+        "type": kind.type,
+        "title": TITLES.get(kind.status, HTTPStatus(kind.status).phrase),
+        "status": kind.status,
+        "detail": kind.detail,
+    }
+    assert kind.type == "about:blank" or kind.type.startswith("urn:problem:")
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_problem_document_has_a_sentence_to_show(kind: Kind) -> None:
+    assert kind.detail[0].isupper()
+    assert kind.detail[-1] == "."
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_problem_has_the_headers_of_its_status(kind: Kind) -> None:
+    headers = dict(refusal(Problem(kind)).headers)
+
+    assert (headers.get(b"www-authenticate") == b"Bearer") is (kind.status == 401)
+    assert (int(headers.get(b"retry-after", b"0")) > 0) is (kind.status == 503)
+
+
+def test_problem_document_names_each_fault_in_a_string() -> None:
+    faults = (Fault(["body", "title"], "is blank", "pattern"), Fault(["path", "task_id"], "is not a UUID", "uuid"))
+    document = json.loads(Problem(INVALID, faults).document())
+
+    assert document["detail"] == "title: is blank; task_id: is not a UUID"
+    assert document["errors"] == [
+        {"loc": ["body", "title"], "msg": "is blank", "type": "pattern"},
+        {"loc": ["path", "task_id"], "msg": "is not a UUID", "type": "uuid"},
+    ]
+
+
+# the error table
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [
+        ("08006", UNAVAILABLE),
+        ("0A000", UNAVAILABLE),
+        ("22001", INVALID),
+        ("22021", INVALID),
+        ("22P05", INVALID),
+        ("25006", UNAVAILABLE),
+        ("28P01", UNAVAILABLE),
+        ("3D000", UNAVAILABLE),
+        ("40001", UNAVAILABLE),
+        ("40P01", UNAVAILABLE),
+        ("42501", UNAVAILABLE),
+        ("42703", UNAVAILABLE),
+        ("42P01", UNAVAILABLE),
+        ("53100", STORAGE_FULL),
+        ("53200", UNAVAILABLE),
+        ("53300", UNAVAILABLE),
+        ("55P03", UNAVAILABLE),
+        ("57014", UNAVAILABLE),
+        ("57P01", UNAVAILABLE),
+        ("57P03", UNAVAILABLE),
+        ("58030", UNAVAILABLE),
+        ("XX000", UNAVAILABLE),
+        ("22012", UNEXPECTED),
+        ("23502", UNEXPECTED),
+        ("23503", UNEXPECTED),
+        ("23505", UNEXPECTED),
+        ("23514", UNEXPECTED),
+        ("42601", UNEXPECTED),
+        ("42804", UNEXPECTED),
+        ("P0001", UNEXPECTED),
+        ("99999", UNEXPECTED),
+    ],
+)
+def test_sqlstate_decides(sqlstate: str, kind: Kind) -> None:
+    error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "whatever"})
+
+    assert error.sqlstate == sqlstate
+    assert problem_for(error).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (TimeoutError(), UNAVAILABLE),
+        (ConnectionResetError(), UNAVAILABLE),
+        (Lost(), UNAVAILABLE),
+        (KeyError("title"), UNEXPECTED),
+        (RecursionError(), UNEXPECTED),
+        (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), UNEXPECTED),
+    ],
+)
+def test_exception_decides(error: Exception, kind: Kind) -> None:
+    assert problem_for(error).kind is kind
+
+
+async def test_constraint_of_every_check_and_reference_decides(database: str, rows: Rows) -> None:
+    named = rows("select conname from pg_constraint where conrelid = 'tasks'::regclass and contype in ('c', 'f')")
+    assert {name for (name,) in named} == CONSTRAINTS.keys()
+
+    user_id = uuid4()
+    rows("insert into users values (%s)", user_id)
+    connection = await asyncpg.connect(for_asyncpg(database))
+    for values, kind in {
+        (user_id, "x" * 501): INVALID,
+        (user_id, " "): INVALID,
+        (uuid4(), "x"): UNKNOWN_USER,
+    }.items():
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+            await connection.execute("insert into tasks (user_id, title) values ($1, $2)", *values)
+        assert problem_for(refused.value).kind is kind
+    await connection.close()
+
+
+def test_text_that_the_database_cannot_store_is_422(postgres: Postgres) -> None:
+    postgres.execute("create database {} encoding 'LATIN1' locale 'C' template template0", "test_latin1")
+    migrate(postgres.url("test_latin1"))
+    with serving(database_url=postgres.url("test_latin1")) as api:
+        ada = api.caller()
+        kept, refused = ada.create(title="é"), ada.create(title="漢")
+        tasks = ada.list().json()
+    postgres.execute("drop database {} with (force)", "test_latin1")
+
+    assert kept.json()["title"] == "é"
+    assert refused.status_code == 422
+    assert refused.json()["errors"] == [
+        {"loc": ["body"], "msg": "has a value that cannot be stored", "type": "storage"}
+    ]
+    assert tasks == [kept.json()]
+
+
+# a bug
+
+FAIL = """
+    create function fail() returns trigger language plpgsql as $$
+    begin
+        raise exception using message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
+    end
+    $$;
+    create trigger fail before insert on tasks for each row execute function fail();
+"""
+
+
+def test_bug_says_nothing_of_its_cause(ada: Caller, rows: Rows) -> None:
+    rows(FAIL)
+
+    response = ada.create(title="hunter2", description="hunter2")
+
+    assert response.status_code == 500
+    assert response.content == Problem(UNEXPECTED).document()
+    assert ada.list().json() == []
+
+
+def test_bug_of_the_schema_is_500(ada: Caller, rows: Rows) -> None:
+    task_id = ada.create(title="x").json()["id"]
+    rows("alter table tasks alter completed drop default, alter completed type text")
+
+    assert ada.complete(task_id).status_code == 500
+
+
+def test_column_that_is_gone_is_503(ada: Caller, rows: Rows) -> None:
+    """As it is while a release meets a schema that is older or newer than it can run on."""
+    task_id = ada.create(title="x").json()["id"]
+    rows("alter table tasks rename column title to name")
+
+    for response in (ada.list(), ada.get(task_id), ada.create(title="x"), ada.update(task_id, title="y")):
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.content == Problem(UNAVAILABLE).document()
+
+
+# the body
+
+
+def pieces(size: int) -> Iterator[bytes]:
+    """A task in `size` bytes, which httpx then sends in chunks."""
+    yield b'{"title": "x"'
+    yield from (b" " * 1000 for _ in range((size - 14) // 1000))
+    yield b" " * ((size - 14) % 1000)
+    yield b"}"
+
+
+@pytest.mark.parametrize("limit", [1024, LIMIT])
+def test_body_over_the_limit_is_413(database: str, limit: int) -> None:
+    with serving(database_url=database, max_body_bytes=limit) as api:
+        ada = api.caller()
+        task = ada.create(title="x").json()
+        for method, path in (("POST", ada.tasks), ("PUT", f"{ada.tasks}/{task['id']}")):
+            for content in (b"".join(pieces(limit + 1)), pieces(limit + 1), pieces(limit * 2)):
+                response = ada.request(method, path, content=content)
+
+                assert response.status_code == 413
+                assert response.json()["detail"] == "The body is too large."
+        assert ada.list().json() == [task]
+
+
+@pytest.mark.parametrize("limit", [1024, LIMIT])
+def test_body_at_the_limit_is_accepted(database: str, limit: int) -> None:
+    with serving(database_url=database, max_body_bytes=limit) as api:
+        ada = api.caller()
+        for content in (b"".join(pieces(limit)), pieces(limit)):
+            assert ada.request("POST", ada.tasks, content=content).status_code == 201
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "identity, gzip", "*"])
+def test_body_that_is_encoded_is_415(ada: Caller, encoding: str) -> None:
+    response = ada.request("POST", ada.tasks, json={"title": "x"}, headers={"Content-Encoding": encoding})
+
+    assert response.status_code == 415
+    assert response.json()["detail"] == "Send the body without a Content-Encoding."
+    assert ada.list().json() == []
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity"])
+def test_body_that_is_encoded_as_it_is_is_accepted(ada: Caller, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding}
+
+    assert ada.request("POST", ada.tasks, json={"title": "x"}, headers=headers).status_code == 201
+
+
+# the log
+
+Logged = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Logged:
+    """What the service has written: JSON objects, on standard output alone, that tell no secret."""
+    for client in ("httpx", "httpcore"):  # which log to the same place here
+        monkeypatch.setattr(logging.getLogger(client), "propagate", False)
+
+    def lines() -> list[dict[str, Any]]:
+        written = capfd.readouterr()
+        assert "hunter2" not in written.out
+        assert written.err == ""
+        return [json.loads(line) for line in written.out.splitlines()]
+
+    return lines
+
+
+def test_log_of_a_bug_has_its_place_and_no_value(database: str, rows: Rows, logged: Logged) -> None:
+    rows(FAIL)
+    with serving(database_url=database) as api:
+        ada = api.caller()
+        body = {"title": "hunter2", "description": "hunter2"}
+        assert ada.request("POST", ada.tasks, json=body, headers={"X-Request-ID": "the-one"}).status_code == 500
+
+    bug, request = logged()
+    assert (bug["level"], bug["message"]) == ("error", "create_task failed, request the-one")
+    assert (bug["error"], bug["sqlstate"]) == ("RaiseError", "P0001")
+    assert any("service/api/endpoint.py" in frame for frame in bug["frames"])
+    assert (request["operation"], request["status"], request["request_id"]) == ("create_task", 500, "the-one")
+
+
+def test_log_has_a_line_for_each_request_and_no_value(database: str, logged: Logged) -> None:
+    with serving(database_url=database, log_level="debug") as api:
+        ada, bob = api.caller(), api.caller()
+        task = f"{ada.tasks}/{ada.create(title='hunter2', description='hunter2').json()['id']}"
+        ada.request("PUT", task, json={"title": "hunter2"})
+        ada.request("PUT", task, json={"title": "hunter2" * 100})
+        ada.request("PUT", task, content=b'{"hunter2')
+        ada.request("PATCH", task + "/complete", json={"completed": "hunter2"})
+        ada.request("GET", "/api/hunter2/tasks", params={"hunter2": "hunter2"})
+        ada.request("GET", f"{ada.tasks}/hunter2", headers={"X-Request-ID": "not sane: hunter2"})
+        ada.request("GET", "/hunter2", headers={"Cookie": "hunter2"})
+        bob.request("GET", ada.tasks)
+        api.anonymous.get(ada.tasks, headers={"Authorization": "Bearer hunter2.hunter2.hunter2"})
+        api.anonymous.get(ada.tasks, headers={"Authorization": f"Bearer {ada.token}hunter2"})
+        tokens = [part for caller in (ada, bob) for part in caller.token.split(".")]
+
+    lines = logged()
+    requests = [line for line in lines if "operation" in line]
+    assert [(line["method"], line["operation"], line["status"]) for line in requests] == [
+        ("POST", "create_task", 201),
+        ("PUT", "update_task", 200),
+        ("PUT", "update_task", 422),
+        ("PUT", "update_task", 422),
+        ("PATCH", "complete_task", 422),
+        ("GET", "list_tasks", 422),
+        ("GET", "get_task", 422),
+        ("GET", "unrouted", 404),
+        ("GET", "list_tasks", 403),
+        ("GET", "list_tasks", 401),
+        ("GET", "list_tasks", 401),
+    ]
+    for line in requests:
+        assert list(line) == ["time", "level", "method", "operation", "status", "ms", "request_id"]
+    assert any("A token is refused" in line["message"] for line in lines if "operation" not in line)
+    for secret in (*tokens, SECRET, database):
+        assert secret not in str(lines)
+
+
+def test_log_of_a_database_that_is_away_has_no_password(logged: Logged) -> None:
+    with serving(database_url="postgresql://ada:hunter2@127.0.0.1:1/tasks", log_level="debug") as api:
+        assert api.caller().list().status_code == 503
+
+    assert any("the database cannot be reached" in line["message"] for line in logged() if "message" in line)
+
+
+def test_log_has_only_failures_from_warning_on(database: str, logged: Logged) -> None:
+    with serving(database_url=database, log_level="warning") as api:
+        ada = api.caller()
+        ada.create(title="x")
+        ada.get("1")
+
+    assert logged() == []
+
+
+@pytest.mark.parametrize("given", ["a", "9e107d9d-372b-4b6c", "x" * 64, "A_b.C-1"])
+def test_request_id_that_is_sane_is_kept(ada: Caller, given: str) -> None:
+    for path in (ada.tasks, "/livez", "/nowhere"):
+        assert ada.request("GET", path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a/b", 'a"b', "<script>", "\u00e9"])
+def test_request_id_that_is_not_sane_is_replaced(ada: Caller, given: str) -> None:
+    answers = [ada.request("GET", "/livez", headers={"X-Request-ID": given.encode()}) for _ in range(3)]
+    made = {answer.headers["x-request-id"] for answer in answers}
+
+    assert len(made) == 3
+    assert given not in made

@@ -1,0 +1,332 @@
+"""The issuer's key set: which keys count, and how the service lives through rotation and absence."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Message
+
+from service.api.problems import NO_KEYS, UNAUTHORIZED
+from service.app import create_app
+from service.db.database import Database
+from service.observability.log import STDOUT, Output
+from service.settings import SettingsError, read_settings
+from tests.jwks_server import JwksServer
+from tests.serving import serving
+from tests.serving import until as until_true
+from tests.tokens import (
+    ADA,
+    ED,
+    KEYS,
+    ROTATED,
+    STRANGER,
+    base64url,
+    claims,
+    credentials,
+    header_text,
+    key_set,
+    other_last_character,
+    refusal,
+    running,
+    until,
+)
+
+
+@pytest.fixture
+def issuer() -> Iterator[JwksServer]:
+    issuer = JwksServer(key_set(ED))
+    yield issuer
+    issuer.stop()
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+async def test_jwks_derives_the_algorithm_from_the_key(algorithm: str, issuer: JwksServer) -> None:
+    key = KEYS[algorithm]
+    issuer.document = json.dumps({"keys": [{k: v for k, v in key.jwk.items() if k != "alg"}]}).encode()
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert (await authenticator.verify(credentials(key))).id == ADA
+
+
+UNUSABLE: dict[str, Any] = {
+    "no object": "key",
+    "oct": {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA", "kid": "key-3", "alg": "HS256"},
+    "for encryption": STRANGER.jwk | {"use": "enc"},
+    "to sign only": STRANGER.jwk | {"key_ops": ["sign"]},
+    "private": STRANGER.private_jwk(),
+    "of another algorithm": STRANGER.jwk | {"alg": "HS256"},
+    "of an unknown curve": STRANGER.jwk | {"crv": "Ed448"},
+    "P-384": {"kty": "EC", "crv": "P-384", "x": "A" * 64, "y": "A" * 64},
+    "RSA of 1,024 bits": {"kty": "RSA", "e": "AQAB", "n": base64url(b"\xff" * 128).decode()},
+    "RSA-PSS": KEYS["RS256"].jwk | {"alg": "PS256", "kid": "key-3"},
+    "not on the curve": KEYS["ES256"].jwk | {"x": "A" * 43, "kid": "key-3"},
+    "too short": STRANGER.jwk | {"x": "AAAA"},
+    "no text": STRANGER.jwk | {"x": 1},
+    "without numbers": {"kty": "OKP", "crv": "Ed25519"},
+    "kid a path": STRANGER.jwk | {"kid": "../key"},
+    "kid of another": STRANGER.jwk | {"kid": "key-1"},
+}
+
+
+@pytest.mark.parametrize("jwk", UNUSABLE.values(), ids=UNUSABLE)
+async def test_jwks_skips_a_key_that_cannot_be_used(
+    jwk: Any, issuer: JwksServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.document = json.dumps({"keys": [ED.jwk, jwk]}).encode()
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+    assert "Key 2 of the key set is skipped" in caplog.text
+
+
+async def test_jwks_rotation_is_seen_at_the_first_new_token(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url) as authenticator:
+        await authenticator.verify(credentials(ED))
+        issuer.document = key_set(ED, ROTATED)
+        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert issuer.fetches == 2
+
+
+async def test_jwks_that_drops_a_key_ends_its_tokens(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url, jwks_refresh=0.01) as authenticator:
+        withdrawn = credentials(ED)
+        await authenticator.verify(withdrawn)
+        issuer.document = key_set(ROTATED)
+        await until(lambda: authenticator.cached(withdrawn) is None)
+        assert await refusal(authenticator, withdrawn) is UNAUTHORIZED
+
+
+async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url, jwks_refresh=0.01) as authenticator:
+        user = await authenticator.verify(credentials(ED))
+        seen = issuer.fetches
+        await until(lambda: issuer.fetches > seen + 2)
+        assert authenticator.cached_tokens == 1
+        assert user.id == ADA
+
+
+@pytest.mark.parametrize("header", [{}, {"kid": None}], ids=["unknown kid", "no kid and two keys"])
+async def test_jwks_unknown_keys_cost_one_fetch(
+    header: dict[str, None], issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer.document = key_set(ED, ROTATED)
+    async with running(jwks_url=issuer.url) as authenticator:
+        await authenticator.verify(credentials(ED))
+        unknown = credentials(STRANGER, header_text(STRANGER, **header))
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {UNAUTHORIZED}
+        monkeypatch.setattr("service.auth.jwks.WAIT_SECONDS", 0.01)  # which is over before the cool-down is
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {NO_KEYS}
+        assert issuer.fetches == 2
+
+
+async def test_jwks_new_key_is_never_refused_because_of_a_strangers(
+    issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(jwks_url=issuer.url, jwks_cooldown=0.2) as authenticator:
+        await authenticator.verify(credentials(ED))
+        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+        issuer.document = key_set(ED, ROTATED)
+        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert issuer.fetches == 3
+
+
+async def test_jwks_unknown_keys_are_asked_for_again_after_the_cooldown(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
+        await authenticator.verify(credentials(ED))
+        for fetches in (2, 3):
+            assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+            assert issuer.fetches == fetches
+
+
+async def test_jwks_concurrent_callers_share_one_fetch(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url, jwks_cooldown=1e-9, jwks_refresh=0.05) as authenticator:
+        await authenticator.verify(credentials(ED))
+        issuer.answering.clear()
+        issuer.document = key_set(ROTATED)
+        callers = [asyncio.create_task(authenticator.verify(credentials(ROTATED))) for _ in range(50)]
+        await until(lambda: issuer.fetches == 2)
+        callers.pop().cancel()  # one who leaves takes nothing from the others
+        await asyncio.sleep(0.1)  # the refresh that falls due shares it too
+        assert issuer.fetches == 2
+        issuer.answering.set()
+        assert {user.id for user in await asyncio.gather(*callers)} == {ADA}
+
+
+async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> None:
+    issuer.answering.clear()
+    async with running(jwks_url=issuer.url) as authenticator:
+        first = asyncio.create_task(authenticator.verify(credentials(ED)))
+        await until(lambda: issuer.fetches == 1)
+        assert not first.done()
+        issuer.answering.set()
+        assert (await first).id == ADA
+
+
+async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.auth.jwks.RETRY_SECONDS", 0.01)
+    issuer.stop()
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        issuer.start()
+        await until(lambda: issuer.fetches > 0)
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+
+
+async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: JwksServer) -> None:
+    issuer.stop()
+    async with running(jwks_url=issuer.url) as authenticator:
+        for authorization in (
+            credentials(ED)[:-1],
+            other_last_character(credentials(ED)),
+            credentials(ED, header_text(ED, alg='"none"')),
+            credentials(ED, header_text(ED, kid='"../key"')),
+            credentials(ED, payload=claims(sub='"ada"')),
+            credentials(ED, payload=claims(exp=None)),
+            credentials(ED, payload="[]"),
+        ):
+            assert await refusal(authenticator, authorization) is UNAUTHORIZED
+
+
+async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(jwks_url=issuer.url) as authenticator:
+        await authenticator.verify(credentials(ED))
+        issuer.answering.clear()
+        patient = asyncio.create_task(refusal(authenticator, credentials(STRANGER)))
+        await until(lambda: issuer.fetches == 2)
+        monkeypatch.setattr("service.auth.jwks.WAIT_SECONDS", 0.01)
+        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        issuer.answering.set()
+        assert await patient is UNAUTHORIZED
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
+
+
+@pytest.mark.parametrize("start", [HEAD + b"X: ", HEAD + b"\r\n"], ids=["head", "body"])
+async def test_jwks_issuer_that_trickles_is_given_up(
+    start: bytes, issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.auth.jwks.READ_SECONDS", 0.2)
+    monkeypatch.setattr("service.auth.jwks.RETRY_SECONDS", 0.01)
+    issuer.trickle = start + b" " * 10_000
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        issuer.trickle = b""
+        await until(lambda: issuer.fetches > 1)
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+
+
+def test_jwks_issuer_that_trickles_does_not_hold_up_the_stop(issuer: JwksServer) -> None:
+    issuer.trickle = HEAD + b"\r\n" + b" " * 10_000
+    with serving(database_url="postgresql://127.0.0.1:1/none", jwt_secret="", jwks_url=issuer.url):
+        until_true(lambda: issuer.fetches)
+        assert not issuer.left
+    until_true(lambda: issuer.left)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_jwks_over_tls_needs_a_trusted_certificate(
+    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path / "issuer.pem"
+    issuer = JwksServer(key_set(ED), certificate)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    try:
+        async with running(jwks_url=issuer.url) as authenticator:
+            if trusted:
+                assert (await authenticator.verify(credentials(ED))).id == ADA
+            else:
+                assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+    finally:
+        issuer.stop()
+
+
+async def test_jwks_issuer_away_after_the_keys_were_known(issuer: JwksServer) -> None:
+    async with running(jwks_url=issuer.url) as authenticator:
+        await authenticator.verify(credentials(ED))
+        issuer.stop()
+        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert await refusal(authenticator, credentials(ED)[:-4]) is UNAUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        pytest.param(500, key_set(STRANGER), id="error"),
+        pytest.param(302, key_set(STRANGER), id="redirect"),
+        pytest.param(200, b"<html>", id="no JSON"),
+        pytest.param(200, b'{"keys": []}', id="no key"),
+        pytest.param(200, b'{"keys": {}}', id="keys no list"),
+        pytest.param(200, b"[" * 100_000, id="deep"),
+        pytest.param(200, b'{"keys": ["\xff"]}', id="no UTF-8"),
+        pytest.param(200, key_set(STRANGER) + b" " * 1_048_576, id="over 1 MiB"),
+    ],
+)
+async def test_jwks_answer_that_is_no_key_set_changes_nothing(
+    status: int, document: bytes, issuer: JwksServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(jwks_url=issuer.url) as authenticator:
+        authorization = credentials(ED)
+        user = await authenticator.verify(authorization)
+        issuer.status, issuer.document = status, document
+        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        assert authenticator.cached(authorization) is user
+        assert (await authenticator.verify(authorization)).id == ADA
+        assert issuer.fetches == 2  # a redirect is not followed
+    assert "could not be read" in caplog.text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "oct"}]}'])
+async def test_jwks_file_that_is_bad_stops_the_start(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match="JWKS_FILE") as caught:
+        async with running(jwks_file=str(path)):
+            pass
+    assert str(path) not in str(caught.value)
+
+
+async def test_jwks_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(key_set(ED))
+    async with running(jwks_file=str(path), jwks_cooldown=1e-9) as authenticator:
+        await authenticator.verify(credentials(ED))
+        path.write_bytes(key_set(ROTATED))
+        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert await refusal(authenticator, credentials(ED)) is UNAUTHORIZED
+        path.write_bytes(b"half a key se")
+        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+
+
+async def test_close_leaves_no_task(issuer: JwksServer) -> None:
+    before = asyncio.all_tasks()
+    async with running(jwks_url=issuer.url):
+        assert asyncio.all_tasks() - before
+    assert not asyncio.all_tasks() - before
+
+
+async def test_start_that_fails_leaves_no_task(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Database) -> None:
+        raise RuntimeError("which the test has asked for")
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        assert message["type"] == "lifespan.startup.failed"
+
+    monkeypatch.setattr(Database, "open", fail)
+    output = Output(STDOUT)
+    app = create_app(read_settings({"DATABASE_URL": "postgresql://", "JWKS_URL": issuer.url}), output)
+    before = asyncio.all_tasks()
+    with pytest.raises(RuntimeError, match="the test"):
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    assert asyncio.all_tasks() == before
+    output.close()

@@ -1,0 +1,230 @@
+"""Reads that travel together: each caller gets their own rows and nobody else's failure."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from service.api.problems import OVERLOADED, UNAVAILABLE, Problem
+from service.db import connection as lanes
+from service.db.batching import BATCH_SIZE, FLIGHTS
+from service.db.database import Database
+from service.db.statements import Row, Statement
+from service.tasks import handlers as tasks
+from service.tasks import list as task_list
+from service.tasks.handlers import GET_TASK
+from service.tasks.list import LIST_TASKS
+from tests.database import BLOCKED, TERMINATE, locked, opened
+from tests.proxy import Proxy
+from tests.serving import Caller, serving, until
+
+Rows = Callable[..., list[Any]]
+
+USERS = 200
+TASKS = 5
+
+
+@pytest.fixture
+def owned(rows: Rows) -> dict[UUID, list[UUID]]:
+    """Users and their tasks, newest first."""
+    rows("insert into users select gen_random_uuid() from generate_series(1, %s)", USERS)
+    rows(
+        """insert into tasks (user_id, title, created_at)
+        select id, id || ' ' || n, now() + n * interval '1 second' from users, generate_series(1, %s) as n""",
+        TASKS,
+    )
+    return dict(rows("select user_id, array_agg(id order by created_at desc) from tasks group by 1"))
+
+
+def ids(found: list[Row]) -> list[UUID]:
+    return [row[0] for row in found]
+
+
+def get(database: Database, user: UUID, task: UUID) -> "asyncio.Future[list[Row]]":
+    return asyncio.ensure_future(GET_TASK.many(database, user, task))
+
+
+async def blocked(rows: Rows, count: int) -> None:
+    await asyncio.to_thread(until, lambda: len(rows(BLOCKED)) == count)
+
+
+async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str, owned: dict[UUID, list[UUID]]) -> None:
+    users = list(owned)
+    chosen = random.Random(0)
+    async with opened(database, max_waiting=20_000) as pool:
+
+        async def read() -> None:
+            user, other = chosen.sample(users, 2)
+            mine, theirs = chosen.choice(owned[user]), chosen.choice(owned[other])
+            found, foreign, its_owner, listed = await asyncio.gather(
+                GET_TASK.many(pool, user, mine),
+                GET_TASK.many(pool, user, theirs),
+                GET_TASK.many(pool, other, theirs),
+                LIST_TASKS.many(pool, user),
+            )
+            assert [(row[0], row[1], row[2][:36]) for row in found] == [(mine, user, str(user))]
+            assert foreign == []
+            assert ids(its_owner) == [theirs]
+            assert ids(listed) == owned[user]
+            assert {row[1] for row in listed} == {user}
+
+        await asyncio.gather(*(read() for _ in range(2500)))
+        assert pool.waiting_requests == 0
+        assert len(pool.idle) == len(pool.lanes)
+
+
+async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_once(
+    proxy: Proxy, owned: dict[UUID, list[UUID]]
+) -> None:
+    user, (first, second, *_) = owned.popitem()
+    async with opened(proxy.url, pool_max_size=1) as pool:
+        before = (proxy.statements, proxy.round_trips)
+        ahead = get(pool, user, first)  # which meets no other
+        found = await asyncio.gather(*(get(pool, user, task) for task in (first, second, first) * 10))
+        assert list(map(ids, found)) == [[first], [second], [first]] * 10
+        assert ids(await ahead) == [first]
+        assert (proxy.statements - before[0], proxy.round_trips - before[1]) == (1 + 2, 1 + 1)
+
+
+async def test_a_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+    async with opened(proxy.url, pool_max_size=1) as pool:
+        before = (proxy.statements, proxy.round_trips)
+        await asyncio.gather(*(LIST_TASKS.many(pool, user) for user in owned))
+        assert proxy.statements - before[0] == USERS
+        assert proxy.round_trips - before[1] == 1 + -(-(USERS - 1) // BATCH_SIZE)  # the first of all meets no other
+
+
+async def test_a_read_that_fails_fails_alone(database: str, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
+    ahead, bad, *good = list(owned)[:20]
+    rows("update tasks set created_at = '20000-01-01' where user_id = %s", bad)  # Python's years end with 9999
+    async with opened(database) as pool:
+        _, refused, *found = await asyncio.gather(
+            *(GET_TASK.many(pool, user, owned[user][0]) for user in (ahead, bad, *good)), return_exceptions=True
+        )
+        assert isinstance(refused, OverflowError)
+        assert found == [await GET_TASK.many(pool, user, owned[user][0]) for user in good]
+        assert pool.waiting_requests == 0
+
+
+async def test_a_caller_who_leaves_takes_nobody_along(database: str, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
+    (ada, (task, *_)), (bob, (other, *_)) = owned.popitem(), owned.popitem()
+    async with opened(database, statement_timeout=30) as pool:
+        with locked(database, "access exclusive"):
+            ahead = get(pool, ada, task)
+            calls = [get(pool, ada, task), get(pool, ada, task), get(pool, bob, other), get(pool, bob, other)]
+            await blocked(rows, 2)
+            calls[0].cancel()
+            calls[2].cancel()
+            calls[3].cancel()
+        assert ids(await calls[1]) == ids(await ahead) == [task]
+        assert [call.cancelled() for call in calls] == [True, False, True, True]
+        await asyncio.to_thread(until, lambda: len(pool.idle) == len(pool.lanes))
+
+
+async def test_reads_survive_their_connection(
+    database: str, owned: dict[UUID, list[UUID]], rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
+    async with opened(database, pool_min_size=2, statement_timeout=30, acquire_timeout=30) as pool:
+        with locked(database, "access exclusive"):
+            lists = [asyncio.ensure_future(LIST_TASKS.many(pool, user)) for user in owned]
+            await blocked(rows, 2)
+            rows(TERMINATE)
+        assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
+
+
+async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+    async with opened(proxy.url, pool_min_size=FLIGHTS, pool_max_size=FLIGHTS + 1, statement_timeout=30) as pool:
+        proxy.deafen()
+        (user, (task, *_)), *_ = owned.items()
+        lost = [get(pool, user, task)]
+        await asyncio.sleep(0)
+        lost.append(asyncio.ensure_future(LIST_TASKS.many(pool, user)))
+        await asyncio.sleep(0.01)
+
+        assert ids(await get(pool, user, task)) == [task]
+        assert not any(call.done() for call in lost)
+        proxy.down()
+        await asyncio.gather(*lost, return_exceptions=True)
+
+
+async def test_reads_that_time_out_together_are_not_tried_again(
+    proxy: Proxy, database: str, owned: dict[UUID, list[UUID]]
+) -> None:
+    async with opened(proxy.url, statement_timeout=0.1) as pool:
+        before = proxy.statements
+        with locked(database, "access exclusive"):
+            results = await asyncio.gather(
+                *(LIST_TASKS.many(pool, user) for user in list(owned)[:10]), return_exceptions=True
+            )
+        assert {type(result) for result in results} == {lanes.Lost}
+        assert proxy.statements - before == 10
+
+
+async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_allowed(
+    database: str, owned: dict[UUID, list[UUID]], rows: Rows
+) -> None:
+    bounds = {"pool_min_size": 2, "pool_max_size": 2, "max_waiting": 2, "acquire_timeout": 0.1, "statement_timeout": 30}
+    async with opened(database, **bounds) as pool:
+        with locked(database, "access exclusive"):
+            (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
+            task = everything[0]
+            flying = [get(pool, ada, task), asyncio.ensure_future(LIST_TASKS.many(pool, ada))]
+            await blocked(rows, 2)
+            waiting = [get(pool, bob, other), get(pool, ada, task)]
+            await asyncio.sleep(0)
+            assert pool.waiting_requests == 2
+            with pytest.raises(Problem) as shed:
+                await GET_TASK.many(pool, bob, other)
+            assert shed.value.kind is OVERLOADED
+            for late in waiting:
+                with pytest.raises(Problem) as refused:
+                    await late
+                assert refused.value.kind is UNAVAILABLE
+            assert (pool.waiting_requests, pool.timeouts, pool.shed) == (0, 2, 1)
+        assert list(map(ids, await asyncio.gather(*flying))) == [[task], everything]
+
+
+def test_no_write_travels_with_others() -> None:
+    constants = vars(task_list) | vars(tasks)
+    together = {name for name, value in constants.items() if isinstance(value, Statement) and value.batched}
+    assert together == {"LIST_TASKS", "GET_TASK"}
+    assert not LIST_TASKS.writes
+    assert not GET_TASK.writes
+
+
+async def call(client: tuple[asyncio.StreamReader, asyncio.StreamWriter], caller: Caller, path: str) -> tuple[int, Any]:
+    """The status and the document of a GET; httpx takes longer for it than the service."""
+    reader, writer = client
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.token}\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+    return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+
+async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+    chosen = random.Random(0)
+    with serving(database_url=proxy.url) as api:
+        callers = {user: api.caller(user) for user in owned}
+        sent = [proxy.statements, proxy.round_trips]
+
+        async def browse() -> None:
+            client = await asyncio.open_connection(*api.address)
+            for _ in range(10):
+                (user, caller), (other, _) = chosen.sample(list(callers.items()), 2)
+                mine, theirs = chosen.choice(owned[user]), chosen.choice(owned[other])
+                status, task = await call(client, caller, f"{caller.tasks}/{mine}")
+                assert (status, task["id"], task["user_id"]) == (200, str(mine), str(user))
+                status, _ = await call(client, caller, f"{caller.tasks}/{theirs}")
+                assert status == 404
+                status, listed = await call(client, caller, caller.tasks)
+                assert (status, [task["id"] for task in listed]) == (200, list(map(str, owned[user])))
+            client[1].close()
+
+        await asyncio.gather(*(browse() for _ in range(64)))
+        # or this shows nothing about reads that travel together
+        assert proxy.round_trips - sent[1] < proxy.statements - sent[0]

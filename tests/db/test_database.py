@@ -1,0 +1,500 @@
+"""The pool and its deadlines against a real server that is slow, away, wrong, or changed under our feet."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from service.db import connection as lanes
+from service.db import pool
+from service.db.database import Database
+from service.db.migrations import migrate
+from service.db.url import for_psycopg
+from service.dev.postgres import embedded_postgres
+from service.settings import read_settings
+from service.tasks.handlers import CREATE_TASK, GET_TASK
+from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
+from tests.proxy import Proxy
+from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
+
+if TYPE_CHECKING:
+    from tests.conftest import Postgres
+
+Rows = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(40) as executor:
+        yield executor
+
+
+# Deadlines
+
+
+def test_requests_wait_for_a_connection_no_longer_than_its_deadline(
+    database: str, rows: Rows, threads: ThreadPoolExecutor
+) -> None:
+    one = {"pool_min_size": 1, "pool_max_size": 1, "acquire_timeout": 0.1, "statement_timeout": 30}
+    with serving(database_url=database, **one) as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        api.fill()
+        with locked(database, "exclusive"):
+            held = threads.submit(ada.create, title="y")
+            until(lambda: rows(BLOCKED))
+            assert refused(ada.list()) == refused(ada.get(task_id)) == "about:blank"
+            assert refused(ada.create(title="z")) == refused(ada.delete(task_id)) == "about:blank"
+            assert not held.done()
+        assert held.result().status_code == 201
+        assert [task["title"] for task in ada.list().json()] == ["y", "x"]
+
+
+def test_statements_end_at_their_deadline_and_leave_nothing_behind(database: str, rows: Rows) -> None:
+    with serving(database_url=database, statement_timeout=0.1) as api:
+        ada = api.caller()
+        task = ada.create(title="x").json()
+        api.fill()
+        with locked(database, "access exclusive"):
+            assert [refused(ada.list()), refused(ada.get(task["id"]))] == ["about:blank"] * 2
+            until(lambda: not rows(BLOCKED))
+            assert refused(ada.create(title="y")) == UNKNOWN
+            assert refused(ada.update(task["id"], title="y")) == UNKNOWN
+            until(lambda: not rows(BLOCKED))
+            assert refused(ada.complete(task["id"])) == UNKNOWN
+            assert refused(ada.delete(task["id"])) == UNKNOWN
+            until(lambda: not rows(BLOCKED))
+        assert ada.list().json() == [task]
+
+
+def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, threads: ThreadPoolExecutor) -> None:
+    one = {"pool_min_size": 1, "pool_max_size": 1, "max_waiting": 1, "acquire_timeout": 30, "statement_timeout": 30}
+    with serving(database_url=database, **one) as api:
+        ada = api.caller()
+        ada.create(title="x")
+        api.fill()
+        with locked(database, "exclusive"):
+            held = threads.submit(ada.create, title="y")
+            until(lambda: rows(BLOCKED))
+            waits = threads.submit(ada.create, title="z")
+            until(lambda: api.pool()["waiting"] == 1)
+            shed = ada.create(title="shed")
+            assert refused(shed) == "about:blank"
+            assert shed.json()["detail"] == "Too many requests are waiting. Try again."
+            assert api.anonymous.get("/livez").status_code == 200
+            assert not held.done()
+            assert not waits.done()
+        assert held.result().status_code == waits.result().status_code == 201
+
+
+# A database that is away
+
+
+def test_the_service_starts_without_its_database_and_heals(
+    database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
+    proxy.down()
+    url = proxy.url.replace(":@", ":hunter2@")
+    with serving(database_url=url, log_level="warning") as api:
+        ada = api.caller()
+        for path, status in {"/livez": 200, "/health": 200, "/readyz": 503}.items():
+            assert api.anonymous.get(path).status_code == status
+        assert api.anonymous.get(ada.tasks).status_code == 401
+        assert refused(ada.list()) == refused(ada.create(title="x")) == "about:blank"
+        time.sleep(0.1)  # for some attempts that fail alike
+        proxy.up()
+        until(lambda: api.anonymous.get("/readyz").status_code == 200)
+        assert ada.create(title="x").status_code == 201
+
+    printed = capfd.readouterr().out
+    said = [
+        line["message"] for line in map(json.loads, printed.splitlines()) if line.get("logger") == "service.db.pool"
+    ]
+    assert said[0].startswith("the database cannot be reached: ConnectionRefusedError: ")
+    assert said[1:] == ["the database answers again"]
+    assert "hunter2" not in printed
+
+
+def test_the_service_waits_for_its_database_and_then_for_its_migrations(
+    database: str, empty_database: str, postgres: "Postgres"
+) -> None:
+    postgres.execute("drop database {}", name_of(empty_database))
+    with serving(database_url=empty_database) as api:
+        ada = api.caller()
+
+        def unready() -> list[str]:
+            return [error["msg"] for error in api.anonymous.get("/readyz").json().get("errors", [])]
+
+        assert unready() == ["no connection to the database"]
+        assert refused(ada.create(title="x")) == "about:blank"
+        postgres.execute("create database {}", name_of(empty_database))
+        until(lambda: unready() == ["migrations have not run"])
+        assert refused(ada.create(title="x")) == "about:blank"
+        migrate(empty_database)
+        until(lambda: not unready())
+        assert ada.create(title="x").status_code == 201
+
+
+def test_connections_that_are_killed_are_replaced(
+    database: str, rows: Rows, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
+    with serving(database_url=database, statement_timeout=30, acquire_timeout=30) as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        api.fill()
+        with locked(database, "access exclusive"):
+            read = threads.submit(ada.get, task_id)
+            until(lambda: len(rows(BLOCKED)) == 1)
+            write = threads.submit(ada.create, title="y")
+            until(lambda: len(rows(BLOCKED)) == 2)
+            rows(TERMINATE)
+            assert refused(write.result()) == UNKNOWN
+        assert read.result().status_code == 200
+        api.fill()
+        ended = set(rows(f"select pid {OURS}"))
+        rows(TERMINATE)
+        until(lambda: not ended & set(rows(f"select pid {OURS}")))
+        assert [ada.get(task_id).status_code for _ in range(3)] == [200] * 3
+        api.fill()
+        assert [task["title"] for task in ada.list().json()] == ["x"]
+
+
+def test_a_statement_that_is_cancelled_keeps_its_connection(
+    database: str, rows: Rows, threads: ThreadPoolExecutor
+) -> None:
+    with serving(database_url=database, statement_timeout=30) as api:
+        ada = api.caller()
+        task = ada.create(title="x").json()
+        before = set(rows(f"select pid {OURS}"))
+        api.fill()
+        with locked(database, "access exclusive"):
+            for call in (ada.list, lambda: ada.get(task["id"]), lambda: ada.create(title="y")):
+                answer = threads.submit(call)
+                until(lambda: rows(BLOCKED))
+                rows(f"select pg_cancel_backend(pid) from ({BLOCKED}) as blocked")
+                assert refused(answer.result()) == "about:blank"  # a write that was cancelled was not made
+        assert ada.list().json() == [task]
+        assert set(rows(f"select pid {OURS}")) == before
+
+
+def test_a_frozen_database_is_given_up_in_time_and_used_again(proxy: Proxy) -> None:
+    with serving(database_url=proxy.url, acquire_timeout=0.1, statement_timeout=0.1) as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        proxy.freeze()
+        assert refused(ada.get(task_id)) == "about:blank"
+        assert refused(ada.update(task_id, title="y")) in (UNKNOWN, "about:blank")
+        for _ in range(5):
+            refused(ada.get(task_id))
+        assert api.anonymous.get("/livez").status_code == 200
+        proxy.thaw()
+        until(lambda: ada.get(task_id).status_code == 200)
+        api.fill()
+
+
+def test_connections_that_never_answer_again_are_replaced(proxy: Proxy) -> None:
+    with serving(database_url=proxy.url, pool_max_size=2, acquire_timeout=0.1, statement_timeout=0.1) as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        api.fill()
+        proxy.deafen()
+        until(lambda: ada.get(task_id).status_code == 200)
+        until(lambda: ada.update(task_id, title="y").status_code == 200)
+
+
+async def test_a_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
+    async with opened(proxy.url, statement_timeout=0.1) as database_pool:
+        lane = database_pool.idle.pop()
+        lane.doubtful = True
+        proxy.deafen()
+        database_pool.release(lane)
+        await asyncio.to_thread(until, lambda: database_pool.idle)
+        assert lane.connection.is_closed()
+        assert lane not in database_pool.lanes
+
+
+async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.01)
+    attempts: list[int] = []
+    ended: list[int] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(len(attempts) - len(ended) + 1)
+        await reader.read(-1)
+        ended.append(1)
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        url = f"postgresql://127.0.0.1:{server.sockets[0].getsockname()[1]}/x?sslmode=disable"
+        values = {"DATABASE_URL": url, "JWT_SECRET": SECRET, "CONNECT_TIMEOUT": "0.1"}
+        database_pool = Database(read_settings(values))
+        await database_pool.open()
+        await asyncio.sleep(0.3)
+        await database_pool.close()
+    assert len(attempts) > pool.ATTEMPTS
+    assert max(attempts) <= pool.ATTEMPTS + 1  # one may end here later than there
+
+
+# The size of the pool
+
+
+async def test_a_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: Rows) -> None:
+    async with opened(database, pool_max_size=3) as database_pool:
+        nobody = uuid4()
+        burst = asyncio.gather(*(database_pool.read_once(GET_TASK, (nobody, nobody)) for _ in range(50)))
+        await asyncio.sleep(0)
+        assert len(database_pool.waiting) == 49
+        assert await burst == [[]] * 50
+        await asyncio.to_thread(until, lambda: len(database_pool.idle) == 3)
+        assert len(database_pool.lanes) == len(rows(f"select pid {OURS}")) == 3
+
+
+def test_connections_above_the_minimum_are_closed_when_idle(
+    database: str, rows: Rows, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
+    patient = {"acquire_timeout": 30, "statement_timeout": 30}
+    with serving(database_url=database, pool_min_size=2, probe_interval=0.05, **patient) as api:
+        ada = api.caller()
+        ada.create(title="x")
+        api.fill()
+        with locked(database, "exclusive"):
+            writes = [threads.submit(ada.create, title="y") for _ in range(8)]
+            until(lambda: len(rows(BLOCKED)) >= 8)  # one more when a probe had a connection just then
+        assert [write.result().status_code for write in writes] == [201] * 8
+        assert len(rows(f"select pid {OURS}")) >= 8
+        until(lambda: len(rows(f"select pid {OURS}")) == 2)
+        time.sleep(0.1)
+        assert len(rows(f"select pid {OURS}")) == 2
+        until(lambda: api.pool() == {"open": 2, "idle": 2, "waiting": 0})
+
+
+# Callers who leave
+
+
+def test_clients_that_hang_up_leak_no_connection(database: str, rows: Rows) -> None:
+    with serving(database_url=database, pool_max_size=2, acquire_timeout=30, statement_timeout=30) as api:
+        ada = api.caller()
+        ada.create(title="x")
+        head = f"POST {ada.tasks} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ada.token}\r\nContent-Length: 13\r\n"
+        api.fill()
+        with locked(database, "exclusive"):
+            clients = [socket.create_connection(api.address) for _ in range(5)]
+            for client in clients:
+                client.sendall(f'{head}\r\n{{"title":"y"}}'.encode())
+            until(lambda: len(rows(BLOCKED)) == 2)
+            until(lambda: api.pool()["waiting"] == 3)
+            for client in clients:
+                client.close()
+        until(lambda: api.pool() == {"open": 2, "idle": 2, "waiting": 0})
+        assert len(ada.list().json()) == 6  # what a client sends and does not wait for is done all the same
+
+
+async def test_tasks_that_are_cancelled_leak_no_connection(database: str) -> None:
+    async with opened(database, pool_max_size=2) as database_pool:
+        nobody = uuid4()
+        with locked(database, "access exclusive"):
+            calls = [
+                asyncio.create_task(database_pool.write(CREATE_TASK, (nobody, "x", None, False))),
+                *(asyncio.create_task(database_pool.read(GET_TASK, (nobody, nobody))) for _ in range(5)),
+            ]
+            await asyncio.sleep(0.1)
+            assert len(database_pool.waiting) == 5
+            for call in calls:
+                call.cancel()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+            assert not database_pool.waiting
+        assert await database_pool.read(GET_TASK, (nobody, nobody)) == []
+        await asyncio.to_thread(until, lambda: len(database_pool.idle) == len(database_pool.lanes) == 2)
+
+
+async def test_a_connection_handed_to_a_caller_who_just_left_goes_to_the_next(database: str) -> None:
+    async with opened(database, pool_max_size=1) as database_pool:
+        lane = database_pool.idle.pop()
+        leaves, stays = asyncio.create_task(database_pool.wait()), asyncio.create_task(database_pool.wait())
+        await asyncio.sleep(0)
+        database_pool.release(lane)
+        leaves.cancel()
+        assert await stays is lane
+        assert leaves.cancelled()
+        database_pool.release(lane)
+        assert database_pool.idle == [lane]
+
+
+# A database that changes
+
+
+async def test_a_connection_that_waits_for_its_first_use_is_in_no_ones_way(database: str, rows: Rows) -> None:
+    async with opened(database):
+        assert rows(f"select state, xact_start {OURS}") == [("idle", None)]
+
+
+def test_the_schema_may_change_under_traffic(api: Api, rows: Rows, threads: ThreadPoolExecutor) -> None:
+    def traffic(ada: Caller) -> set[int]:
+        statuses = set()
+        for _ in range(15):
+            made = ada.create(title="x")
+            assert made.status_code == 201, made.text
+            task_id = made.json()["id"]
+            calls = (ada.get, ada.complete, lambda task_id: ada.update(task_id, title="y"), ada.delete)
+            statuses |= {ada.list().status_code, *(call(task_id).status_code for call in calls)}
+        return statuses
+
+    running = [threads.submit(traffic, api.caller()) for _ in range(3)]
+    rows("alter table tasks add column note text")
+    rows("alter table tasks alter column title type varchar(500)")
+    rows("alter table tasks alter column description type varchar")
+    assert [run.result() for run in running] == [{200, 204}] * 3
+
+
+def test_a_server_that_turns_read_only_serves_reads_and_heals(
+    api: Api, ada: Caller, database: str, rows: Rows, postgres: "Postgres"
+) -> None:
+    task = ada.create(title="x").json()
+    postgres.execute("alter database {} set default_transaction_read_only = on", name_of(database))
+    rows(TERMINATE)
+    until(lambda: refused(ada.create(title="y")) == "about:blank")  # and no more a connection that was ended
+    assert refused(ada.delete(task["id"])) == "about:blank"
+    assert ada.list().json() == [task]
+    postgres.execute("alter database {} reset default_transaction_read_only", name_of(database))
+    until(lambda: ada.create(title="z").status_code == 201)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Callable[[str], str]]:
+    """A server that asks `guarded` for a password, and has a synchronous standby that is away."""
+    with TemporaryDirectory() as folder:
+        access = Path(folder, "access")
+        access.write_text("local all guarded scram-sha-256\nlocal all all trust\n")
+        Path(folder).chmod(0o755)
+        settings = {
+            "fsync": "off",
+            "hba_file": str(access),
+            "synchronous_standby_names": "nobody",
+            "synchronous_commit": "local",  # but where a test says otherwise
+        }
+        with embedded_postgres(Path(folder, "postgres"), settings) as url_of:
+            migrate(url_of("tasks"))
+            yield url_of
+
+
+def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
+    own_server: Callable[[str], str], printed: Path
+) -> None:
+    with (
+        psycopg.connect(for_psycopg(own_server("tasks")), autocommit=True) as admin,
+        serving(database_url=own_server("tasks").replace("postgres@", "guarded:hunter2@"), log_level="info") as api,
+    ):
+        admin.execute("create role guarded superuser login password 'another'")
+        until(lambda: "InvalidPassword" in printed.read_text())
+        assert refused(api.caller().list()) == "about:blank"
+        admin.execute("alter role guarded password 'hunter2'")
+        until(lambda: api.anonymous.get("/readyz").status_code == 200)
+        assert api.caller().list().status_code == 200
+    assert "hunter2" not in printed.read_text()
+
+
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_write_that_no_standby_has_is_never_called_saved(
+    own_server: Callable[[str], str], threads: ThreadPoolExecutor, how: str
+) -> None:
+    url = own_server("tasks")
+    with psycopg.connect(for_psycopg(url), autocommit=True) as admin:
+        admin.execute("alter database tasks set synchronous_commit = on")
+        with serving(database_url=url, statement_timeout=30) as api:
+            admin.execute("alter database tasks reset synchronous_commit")
+            ada = api.caller()
+            admin.execute("insert into users values (%s)", [ada.id])
+            waits = threads.submit(ada.create, title="x")
+            stop = sql.SQL("select {}(pid) from pg_stat_activity where wait_event = 'SyncRep'").format(sql.SQL(how))
+            until(lambda: admin.execute(stop).fetchall())
+            assert refused(waits.result()) == UNKNOWN
+            assert [task["title"] for task in ada.list().json()] == ["x"]
+
+
+# Poolers, and the ways to name a database
+
+
+@pytest.fixture(
+    params=["direct", *(["pgbouncer"] if shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin") else [])]
+)
+def pooled(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
+    """The database without a pooler, and behind PgBouncer in transaction mode where there is one on this machine."""
+    if request.param == "direct":
+        yield database
+        return
+    given = conninfo_to_dict(for_psycopg(database))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    target = " ".join(f"{name}={given[name]}" for name in ("host", "port", "user", "password") if name in given)
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.write_text(
+        f"[databases]\n* = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    for folder in (tmp_path, *tmp_path.parents):  # it refuses to run as root
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    account: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    program = str(shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin"))
+    with subprocess.Popen([program, "-q", str(configuration)], stderr=subprocess.DEVNULL, **account) as pooler:
+        try:
+            yield f"postgresql://127.0.0.1:{port}/{given['dbname']}"
+        finally:
+            pooler.terminate()
+
+
+def test_all_operations_work_without_prepared_statements(pooled: str, threads: ThreadPoolExecutor) -> None:
+    def life(ada: Caller) -> list[int]:
+        answers = [ada.create(title="x")]
+        task_id = answers[0].json()["id"]
+        answers += [ada.get(task_id), ada.update(task_id, title="y"), ada.complete(task_id), ada.list()]
+        assert [task["title"] for task in answers[-1].json()] == ["y"]
+        answers += [ada.delete(task_id), ada.get(task_id)]
+        return [answer.status_code for answer in answers]
+
+    with serving(database_url=pooled, prepared_statements=False) as api:
+        until(lambda: api.pool())
+        lives = [threads.submit(life, api.caller()) for _ in range(20)]
+        assert [run.result() for run in lives] == [[201, 200, 200, 200, 200, 204, 404]] * 20
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgres://{user}@{host}/{name}",
+        "postgresql://{user}@{host}/{name}?sslmode=prefer&channel_binding=prefer",
+        "postgresql+asyncpg://{user}@{host}/{name}?ssl=disable",
+        "postgresql://{user}@127.0.0.1:1,{host}/{name}",
+        "postgres://{user}@{host},127.0.0.1:1/{name}?sslmode=allow&target_session_attrs=any",
+    ],
+)
+def test_every_form_of_database_url_serves(proxy: Proxy, form: str) -> None:
+    user, _, rest = proxy.url.removeprefix("postgresql://").partition("@")
+    host, _, name = rest.partition("?")[0].partition("/")
+    with serving(database_url=form.format(user=user, host=host, name=name), pool_min_size=1) as api:
+        assert api.caller().create(title="x").status_code == 201
+
+
+@pytest.mark.parametrize("required", ["sslmode=require", "ssl=require", "sslmode=verify-full"])
+def test_a_connection_that_must_be_encrypted_is_never_made_in_the_clear(proxy: Proxy, required: str) -> None:
+    with serving(database_url=f"{proxy.url.partition('?')[0]}?{required}") as api:
+        assert refused(api.caller().list()) == "about:blank"

@@ -1,0 +1,179 @@
+"""The commands `dev` and `token` as a newcomer runs them, in a copy of the project whose path has spaces."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+from service.dev.postgres import PostgresError, embedded_postgres
+from service.settings import ROOT
+
+SECRET = "what two services share, 32 bytes"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    copy = tmp_path / "my projects" / "task service"
+    for name in ("service", "sql", "migrations"):
+        shutil.copytree(ROOT / name, copy / name)
+    return copy
+
+
+def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """A command in `project`, in an environment that is bare but for a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=project,
+        env={"PATH": os.environ["PATH"], "PORT": str(port), "SHUTDOWN_DELAY": "0"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+class Dev:
+    """A `dev` that serves: what it printed first, and the calls that this makes possible."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.printed = ""
+        while not re.search("-X DELETE|none to print", self.printed):
+            line = process.stdout.readline()
+            assert line, self.printed
+            self.printed += line
+        self.token = "".join(re.findall(r"Bearer ([\w.-]+)", self.printed))
+        self.tasks = "".join(re.findall(r"TASKS=(\S+)", self.printed))
+        while not self.is_ready():
+            assert process.poll() is None
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        address = "".join(re.findall(r"service is at ([^ ,]+)", self.printed))
+        try:
+            with urlopen(f"{address}/readyz"):
+                return True
+        except OSError:  # of which 503 is one to urllib
+            return False
+
+    def call(self, token: str, title: str | None = None) -> Any:
+        """Creates a task, or lists them all without a title."""
+        body = title and json.dumps({"title": title}).encode()
+        with urlopen(Request(self.tasks, body or None, {"Authorization": f"Bearer {token}"})) as answer:
+            return json.load(answer)
+
+    def stop(self, number: signal.Signals) -> str:
+        """Sends a signal, and returns what is printed after it."""
+        self.process.send_signal(number)
+        return self.process.communicate()[0]
+
+
+@contextmanager
+def serving(project: Path, **environment: str) -> Iterator[Dev]:
+    with start(project, "dev", **environment) as process:
+        try:
+            yield Dev(process)
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def postgres_of(project: Path) -> psutil.Process:
+    return psutil.Process(int((project / ".data" / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+def test_dev_finds_its_data_again_and_leaves_no_process(project: Path) -> None:
+    with serving(project) as first:
+        task = first.call(first.token, "Buy milk")
+        postgres = postgres_of(project)
+        printed = first.stop(signal.SIGINT)
+    assert (first.process.returncode, "Traceback" in printed, postgres.is_running()) == (0, False, False)
+
+    with serving(project) as second:
+        assert second.call(second.token) == second.call(first.token) == [task]
+        postgres = postgres_of(project)
+        printed = second.stop(signal.SIGTERM)
+    assert (second.process.returncode, "Traceback" in printed, postgres.is_running()) == (0, False, False)
+
+
+def test_dev_refuses_to_run_twice_and_recovers_from_a_kill(project: Path) -> None:
+    with serving(project) as first:
+        task = first.call(first.token, "Buy milk")
+        with start(project, "dev") as second:
+            assert "in use" in second.communicate()[0]
+            assert second.returncode == 1
+        postgres = postgres_of(project)
+        first.stop(signal.SIGKILL)
+    assert postgres.is_running()
+
+    with serving(project) as third:
+        assert third.call(first.token) == [task]
+        assert postgres_of(project) != postgres
+
+
+def test_dev_uses_what_the_environment_names(project: Path, empty_database: str) -> None:
+    (project / ".env").write_text(
+        f"JWT_SECRET='{SECRET}'\nJWT_AUDIENCE=tasks\nDATABASE_URL=postgresql://127.0.0.1:1/\n"
+    )
+    with serving(project, DATABASE_URL=empty_database) as dev:
+        with start(project, "token", "--hours", "0.1") as command:
+            token = command.communicate()[0].strip()
+        assert dev.call(token) == []
+    assert not (project / ".data").exists()
+
+
+def test_dev_lets_the_example_page_call(project: Path, empty_database: str) -> None:
+    origin = "http://127.0.0.1:8080"
+    with serving(project, DATABASE_URL=empty_database) as dev:
+        headers = {"Authorization": f"Bearer {dev.token}", "Origin": origin}
+        with urlopen(Request(dev.tasks, headers=headers)) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+
+
+def test_dev_prints_no_token_when_an_issuer_makes_them(project: Path, empty_database: str) -> None:
+    environment = {"DATABASE_URL": empty_database, "JWKS_URL": "http://127.0.0.1:1/jwks"}
+    with serving(project, **environment) as dev:
+        assert "issuer" in dev.printed
+        assert not dev.token
+    with start(project, "token", **environment) as command:
+        assert command.communicate()[0].startswith("error: JWT_SECRET is not set")
+
+
+def test_dev_names_the_port_that_is_taken(project: Path, empty_database: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with start(project, "dev", DATABASE_URL=empty_database, PORT=port) as command:
+            printed = command.communicate()[0]
+    assert re.match(rf"error: .*already in use.*{port}", printed)
+    assert command.returncode == 1
+
+
+@pytest.mark.parametrize("left", ["", "\n", "no number\n"])
+def test_embedded_postgres_starts_where_a_lock_file_was_cut_short(tmp_path: Path, left: str) -> None:
+    with embedded_postgres(tmp_path / "postgres"):
+        pass
+    (tmp_path / "postgres" / "postmaster.pid").write_text(left)
+    with embedded_postgres(tmp_path / "postgres"):
+        pass
+
+
+def test_embedded_postgres_says_why_it_does_not_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(PostgresError, match="shared_buffers"),
+        embedded_postgres(tmp_path / "postgres", {"shared_buffers": "plenty"}),
+    ):
+        pass

@@ -1,0 +1,694 @@
+"""The HTTP edge: each of its limits, the order of answers, and that nothing is taken for a request that is none."""
+
+import gc
+import resource
+import socket
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from service.edge import connection as conversation
+from service.edge.limits import Pace
+from service.edge.protocol import PIPELINED
+from service.edge.request_head import HEAD_BYTES
+from tests.edge.serving import LARGE, LIMIT, Edge, edge
+from tests.serving import until
+from tests.wire import Wire, request
+
+HOST = b"Host: tasks.example\r\n"
+PING = request("GET", "/ping")
+
+
+@pytest.fixture
+def served() -> Iterator[Edge]:
+    with edge() as running:
+        yield running
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience that ends within a test's."""
+    for name in ("HEAD_SECONDS", "BODY_SECONDS", "LINGER_SECONDS"):
+        monkeypatch.setattr(conversation, name, 0.1)
+
+
+def assert_refused(wire: Wire, status: int) -> None:
+    """Holds the next answer to be a refusal, and the last."""
+    answer = wire.answer()
+    assert (answer.status, answer.headers.get("connection")) == (status, "close")
+    assert answer.refusal()
+    assert wire.rest() == b""
+
+
+def assert_silent(wire: Wire, seconds: float) -> None:
+    """Holds nothing to arrive for a time."""
+    wire.socket.settimeout(seconds)
+    with pytest.raises(TimeoutError):
+        wire.socket.recv(1, socket.MSG_PEEK)
+    wire.socket.settimeout(10)
+
+
+# ---------------------------------------------------------------------------------------------- sizes
+
+
+def test_head_of_16_kib_is_read(served: Edge) -> None:
+    with served.wire() as wire:
+        for _ in range(2):
+            wire.send(request("GET", "/ping", "X: " + "x" * (HEAD_BYTES - 100)))
+            assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(request("GET", "/ping", "X: " + "x" * HEAD_BYTES), id="a long value"),
+        pytest.param(request("GET", "/ping", "X" * HEAD_BYTES + ": x"), id="a long name"),
+        pytest.param(request("GET", "/" + "x" * HEAD_BYTES), id="a long address"),
+        pytest.param(request("GET", "/ping", *(f"X{n}: y" for n in range(20_000))), id="20,000 headers"),
+        pytest.param(request("GET", "/ping", "X: " + "x" * 10_000_000), id="10 MB"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES, id="without an end"),
+        pytest.param(b"GET /" + b"x" * 10_000_000, id="10 MB without an end"),
+        pytest.param(b"\r\n" * HEAD_BYTES, id="empty lines"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [PING], [request("POST", "/echo", body=b"x" * 50_000)]])
+def test_head_over_16_kib_is_431(served: Edge, before: list[bytes], head: bytes) -> None:
+    with served.wire() as wire:
+        for earlier in before:
+            assert wire.send(earlier).answer().status == 200
+        wire.send(head)
+        assert_refused(wire, 431)
+    assert len(served.seen) == len(before)
+
+
+def test_head_over_16_kib_is_431_behind_a_request_in_the_same_read(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(PING + request("GET", "/ping", "X: " + "x" * HEAD_BYTES))
+        assert wire.answer().status == 200
+        assert_refused(wire, 431)
+
+
+def test_head_over_16_kib_in_pieces_is_431(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(b"GET /ping HTTP/1.1\r\n")
+        for number in range(17):
+            wire.send(b"X%d: %b\r\n" % (number, b"x" * 1020))
+        assert_refused(wire, 431)
+
+
+def test_head_is_not_measured_by_what_comes_before_it(served: Edge) -> None:
+    body = b"x" * 60_000
+    whole = request("POST", "/echo", body=body) + PING
+    with served.wire() as wire:
+        for cut in (len(whole) - 5, len(whole) - len(PING) + 5):
+            wire.send(whole[:cut])
+            assert wire.answer().body == body
+            wire.send(whole[cut:])
+            assert wire.answer().body == b"/ping"
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+def test_body_over_the_limit_is_413_to_those_who_send_it_all_first(served: Edge, field: str) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/echo", field))
+        for _ in range(1000):
+            wire.send(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+        assert_refused(wire, 413)
+
+
+def test_body_at_the_limit_is_read(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/echo", "Transfer-Encoding: chunked"))
+        for _ in range(LIMIT // 1000):
+            wire.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+        wire.send(b"0\r\n\r\n")
+        assert len(wire.answer().body) == LIMIT
+
+
+CHUNKED = request("POST", "/echo", "Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"0\r\nX: " + b"x" * HEAD_BYTES, id="a trailer without an end"),
+        pytest.param(b"0\r\n" + b"X: x\r\n" * 4000, id="trailers without an end"),
+        pytest.param(b"1\r\nx\r\n" * 50_000, id="chunks of one byte"),
+        pytest.param(b"1;" + b"x" * 100_000, id="an extension without an end"),
+    ],
+)
+def test_body_with_more_about_it_than_in_it_is_431(served: Edge, rest: bytes) -> None:
+    with served.wire() as wire:
+        wire.send(CHUNKED)
+        until(lambda: served.seen)  # or head and body might be one read
+        wire.send(rest)
+        assert_refused(wire, 431)
+
+
+def test_body_in_small_chunks_is_read(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(CHUNKED + b"7;why=not\r\ncontent\r\n" + b"6\r\nsmalls\r\n" * 10_000 + b"0\r\nX: y\r\n\r\n" + PING)
+        assert len(wire.answer().body) == 60_007
+        assert wire.answer().body == b"/ping"
+
+
+def test_trailers_are_no_headers(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/headers", "Transfer-Encoding: chunked"))
+        wire.send(b"2\r\n{}\r\n0\r\nAuthorization: Bearer x\r\nHost: elsewhere.example\r\n\r\n")
+        assert wire.answer().body == b'["host","transfer-encoding"]'
+
+
+def test_connections_over_the_limit_are_503(served: Edge) -> None:
+    with edge(limit_concurrency=2) as limited, limited.wire() as one, limited.wire() as two:
+        assert [wire.send(PING).answer().status for wire in (one, two)] == [200, 200]
+        with limited.wire() as three:
+            three.send(PING)
+            answer = three.answer()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.refusal()
+            assert three.rest() == b""
+            assert [wire.send(PING).answer().status for wire in (one, two)] == [200, 200]
+        until(lambda: limited.connections == 2)
+        one.__exit__()
+        until(lambda: limited.connections == 1)
+        with limited.wire() as four:
+            assert four.send(PING).answer().status == 200
+    assert limited.seen == ["GET /ping"] * 5
+
+
+def test_refusals_are_counted_by_status(hasty: None) -> None:
+    with edge(limit_concurrency=2) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
+        assert_refused(three.send(PING), 503)
+        assert one.send(PING).answer().status == 200
+        assert_refused(one.send(b"no request\r\n\r\n"), 400)
+        assert_refused(two.send(b"GET /half"), 408)
+        three.__exit__()
+        until(lambda: limited.connections == 0)
+        with limited.wire() as four:
+            assert_refused(four.send(request("GET", "/ping", "X: " + "x" * HEAD_BYTES)), 431)
+        assert limited.application.refused == {503: 1, 400: 1, 408: 1, 431: 1}
+
+
+def test_connections_over_twice_the_limit_are_not_answered(served: Edge) -> None:
+    with edge(limit_concurrency=1) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
+        assert one.send(PING).answer().status == 200
+        assert_refused(two, 503)
+        assert three.rest() == b""
+
+
+# ---------------------------------------------------------------------------------------------- times
+
+
+def trickle(wire: Wire, data: bytes) -> None:
+    """Sends byte after byte, until the other side will have no more."""
+    wire.socket.settimeout(0.02)
+    for byte in data:
+        wire.send(bytes([byte]))
+        try:
+            if wire.socket.recv(1, socket.MSG_PEEK):
+                break
+        except TimeoutError:
+            continue
+    wire.socket.settimeout(10)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("start", "rest"),
+    [
+        pytest.param(b"", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000, id="head"),
+        pytest.param(PING, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000, id="head of the second"),
+        pytest.param(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n", b"x" * 5000, id="body"),
+        pytest.param(CHUNKED, b"1\r\nx\r\n" * 1000, id="chunks"),
+        pytest.param(CHUNKED + b"0\r\n", b"X: y\r\n" * 1000, id="trailers"),
+        pytest.param(b"GET /", b"", id="nothing more"),
+    ],
+)
+def test_request_that_takes_too_long_is_408(served: Edge, start: bytes, rest: bytes) -> None:
+    with served.wire() as wire:
+        wire.send(start)
+        if start is PING:
+            assert wire.answer().status == 200
+        trickle(wire, rest)
+        assert_refused(wire, 408)
+    until(lambda: not served.connections)
+
+
+def test_body_that_is_not_wanted_may_not_take_long_either(served: Edge, hasty: None) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/early", "Content-Length: 5000", body=b"x"))
+        assert wire.answer().status == 401
+        assert wire.rest() == b""
+
+
+def test_connection_is_closed_after_some_time_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)  # how often it is looked after, too
+    with edge(timeout_keep_alive=1) as impatient, impatient.wire() as silent, impatient.wire() as idle:
+        assert idle.send(PING).answer().status == 200
+        assert silent.rest() == idle.rest() == b""
+
+
+def test_reader_who_takes_nothing_in_is_cut_off(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "READER_SECONDS", 0.1)
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+    asked = [
+        request("GET", "/large"),
+        request("GET", "/large") + PING,  # which must not bring back patience
+        request("GET", "/large", "Connection: close"),
+        request("GET", "/endless"),
+        request("POST", "/large", "Transfer-Encoding: chunked") + b"z",  # for which there is a refusal
+    ]
+    wires = [served.wire(receive_buffer=4096).send(data) for data in asked]
+    until(lambda: len(served.seen) >= len(asked))
+    until(lambda: not served.connections)
+    for wire in wires:
+        with wire, pytest.raises((EOFError, ConnectionError)):
+            wire.answer()
+    until(lambda: served.application.given_up)
+
+
+def test_reader_who_is_slow_is_not_cut_off(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "READER_SECONDS", 0.2)
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+    with served.wire(receive_buffer=4096) as wire:
+        wire.send(request("GET", "/large"))
+        assert len(wire.answer().body) == LARGE
+
+
+def test_reader_who_is_slow_may_take_longer_than_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+    with edge(timeout_keep_alive=1) as served, served.wire(receive_buffer=65_536) as wire:
+        wire.send(request("GET", "/large"))
+        read = 0
+        while read < LARGE:
+            data = wire.socket.recv(LARGE // 250)
+            assert data
+            read += len(data)
+            time.sleep(0.01)
+
+
+def test_answer_goes_not_far_ahead_of_its_reader(served: Edge) -> None:
+    with served.wire(receive_buffer=4096) as wire:
+        wire.send(request("GET", "/endless"))
+        until(lambda: served.application.given)
+        time.sleep(0.3)
+        assert served.application.given < 500_000
+
+
+def test_500_slow_senders_and_500_slow_readers_leave_others_served(
+    served: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 2)
+    monkeypatch.setattr(conversation, "READER_SECONDS", 2)
+    many = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (many, many))
+    with ExitStack() as crowd:
+        senders = [crowd.enter_context(served.wire()).send(b"GET /never HT") for _ in range(500)]
+        readers = [crowd.enter_context(served.wire(receive_buffer=4096)) for _ in range(500)]
+        for reader in readers:
+            reader.send(request("GET", "/endless"))
+        until(lambda: len(served.seen) == 500)
+        for _ in range(100):
+            with served.wire() as other:
+                assert other.send(PING).answer().status == 200
+        assert served.connections >= 1000
+        for sender in senders:
+            assert_refused(sender, 408)
+        until(lambda: served.application.given_up == 500)
+    until(lambda: not served.connections)
+
+
+# ---------------------------------------------------------------------------------------------- turns
+
+
+def test_pipelined_requests_are_answered_in_order(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(b"".join(request("GET", f"/{n}") for n in range(100)))
+        assert [wire.answer().body for _ in range(100)] == [b"/%d" % n for n in range(100)]
+
+
+def test_pipelined_requests_of_all_kinds_keep_their_answers(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(
+            request("GET", "/held")
+            + request("POST", "/echo", body=b"body")
+            + request("HEAD", "/ping")
+            + request("HEAD", "/pieces")
+            + request("GET", "/nothing")
+            + request("GET", "/ping", body=b"GET /never HTTP/1.1\r\n\r\n")
+            + request("GET", "/pieces")
+            + CHUNKED
+            + b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+            + request("GET", "/last", "Connection: close")
+            + request("GET", "/never")
+        )
+        until(lambda: served.seen)
+        served.release()
+        methods = ["GET", "POST", "HEAD", "HEAD", "GET", "GET", "GET", "POST", "GET"]
+        answers = [wire.answer(method) for method in methods]
+        assert wire.rest() == b""
+    bodies = [b"/held", b"body", b"", b"", b"", b"/ping", b"one,two,three", b"onetwo", b"/last"]
+    assert [answer.body for answer in answers] == bodies
+    assert (answers[2].headers["content-length"], "content-length" in answers[4].headers) == ("5", False)
+    assert [answer.headers.get("connection") for answer in answers] == [None] * 8 + ["close"]
+    assert "GET /never" not in served.seen
+
+
+def test_pipelined_requests_beyond_the_limit_are_503(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/held") + PING * (PIPELINED + 50))
+        until(lambda: served.seen)
+        served.release()
+        assert [wire.answer().status for _ in range(PIPELINED + 1)] == [200] * (PIPELINED + 1)
+        assert_refused(wire, 503)
+
+
+def test_pipelined_requests_are_not_read_while_others_wait(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/held") + PING)
+        until(lambda: served.seen)
+        wire.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wire.send(PING * 1_000_000)
+        assert served.seen == ["GET /held"]
+
+
+def test_a_refused_connection_is_read_on_in_its_turn(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "refusals", Pace(rate=50))
+    with served.wire() as wire:
+        for _ in range(10):
+            assert wire.send(request("GET", "/unavailable")).answer().status == 503
+        assert wire.send(PING).answer().status == 200
+
+
+def test_a_refused_connection_waits_alone(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "refusals", Pace(rate=0.001))
+    with served.wire() as refused, served.wire() as other:
+        assert refused.send(request("GET", "/unavailable")).answer().status == 503
+        refused.send(request("GET", "/early"))
+        for _ in range(3):
+            assert other.send(PING).answer().status == 200
+        assert served.seen == ["GET /unavailable", *["GET /ping"] * 3]
+        served.shutdown().result()
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [
+        pytest.param(b"no request\r\n\r\n", 400, id="no request"),
+        pytest.param(b"GET /never HTTP/1.1\r\n\r\n", 400, id="no host"),
+        pytest.param(CHUNKED + b"no chunk\r\n", 400, id="no chunk"),
+        pytest.param(b"GET /nev", 408, id="half a head"),
+        pytest.param(request("POST", "/echo", "Content-Length: 9", body=b"half"), 408, id="half a body"),
+        pytest.param(request("POST", "/echo", "Content-Length: 900000", body=b"half"), 413, id="too large"),
+        pytest.param(b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 431, id="large head"),
+    ],
+)
+@pytest.mark.parametrize("first", ["/held", "/pieces", "/ping"])
+def test_refusal_waits_for_its_turn(served: Edge, first: str, behind: bytes, status: int) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", first) + PING + behind)
+        until(lambda: served.seen)
+        if first == "/held":
+            assert_silent(wire, 0.2 if status == 408 else 0.01)  # longer than patience with what is behind it
+            served.release()
+        assert [wire.answer().status for _ in range(2)] == [200, 200]
+        assert_refused(wire, status)
+
+
+def test_body_that_had_to_wait_for_its_turn_has_its_time(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(conversation, "BODY_SECONDS", 1)
+    with served.wire() as wire:
+        wire.send(request("GET", "/held") + request("POST", "/echo", "Content-Length: 8", body=b"half"))
+        assert_silent(wire, 1.2)
+        served.release()
+        assert wire.answer().body == b"/held"
+        assert wire.send(b"half").answer().body == b"halfhalf"
+
+
+# ---------------------------------------------------------------------------------------------- early answers
+
+NEVER = request("GET", "/never")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([request("POST", "/early", body=NEVER)], id="whole"),
+        pytest.param([request("POST", "/early", body=NEVER)[:-9], NEVER[-9:]], id="in two"),
+        pytest.param([request("POST", "/early", f"Content-Length: {len(NEVER)}"), NEVER], id="head first"),
+        pytest.param(
+            [request("POST", "/early", "Transfer-Encoding: chunked"), b"%x\r\n%b\r\n0\r\n\r\n" % (len(NEVER), NEVER)],
+            id="chunks",
+        ),
+        pytest.param(
+            [request("POST", "/early", "Content-Length: 500000"), NEVER * 5000 + b"x" * (500_000 - 5000 * len(NEVER))],
+            id="large",
+        ),
+    ],
+)
+def test_body_of_a_refused_request_is_no_request(served: Edge, sent: list[bytes]) -> None:
+    first, *more = sent
+    with served.wire() as wire:
+        assert wire.send(first).answer().status == 401
+        for data in more:
+            wire.send(data)
+        assert wire.send(PING).answer().body == b"/ping"
+    assert served.seen == ["POST /early", "GET /ping"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(request("POST", "/echo", "Content-Length: 200000") + NEVER * 3000, id="too large"),
+        pytest.param(request("POST", "/early", "Expect: 100-continue", "Content-Length: 99") + NEVER, id="expected"),
+        pytest.param(request("GET", "/ping", "Connection: close") + NEVER, id="closed"),
+        pytest.param(b"GET /ping HTTP/1.0\r\n\r\n" + NEVER, id="1.0"),
+        pytest.param(request("GET", "/broken") + NEVER, id="an error"),
+        pytest.param(b"GET /ping HTTP/1.1\r\n\r\n" + NEVER, id="no host"),
+    ],
+)
+def test_what_follows_the_last_request_is_no_request(served: Edge, sent: bytes) -> None:
+    with served.wire() as wire:
+        assert wire.send(sent).answer().headers["connection"] == "close"
+        wire.send(NEVER)
+        assert wire.rest() == b""
+    assert "GET /never" not in served.seen
+
+
+@pytest.mark.parametrize("rest", [b"no chunk\r\n", b"0\r\n" + b"X: y\r\n" * 9000])
+def test_body_of_a_refused_request_gets_no_second_answer(served: Edge, rest: bytes) -> None:
+    with served.wire() as wire:
+        assert wire.send(request("POST", "/early", "Transfer-Encoding: chunked")).answer().status == 401
+        wire.send(rest)
+        assert wire.rest() == b""
+
+
+def test_body_that_is_awaited_is_asked_for(served: Edge) -> None:
+    with served.wire() as wire:
+        for _ in range(2):
+            wire.send(request("POST", "/echo", "Expect: 100-Continue", "Content-Length: 4"))
+            assert wire.answer().status == 100
+            assert wire.send(b"body").answer().body == b"body"
+
+
+def test_body_that_is_refused_is_not_asked_for(served: Edge, hasty: None) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/held/echo", "Expect: 100-continue", "Content-Length: 4"))
+        time.sleep(0.5)  # until the body is late
+        served.release()
+        assert_refused(wire, 408)
+
+
+def test_body_is_received_by_all_who_wait_for_it(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("POST", "/twice", "Content-Length: 2"))
+        until(lambda: served.seen == ["POST /twice"])
+        time.sleep(0.1)  # until both wait
+        assert wire.send(b"xy").answer().status == 200
+
+
+def test_request_without_a_body_is_not_asked_for_one(served: Edge) -> None:
+    with served.wire() as wire:
+        assert wire.send(request("GET", "/ping", "Expect: 100-continue")).answer().status == 200
+
+
+# ---------------------------------------------------------------------------------------------- other versions
+
+
+def test_http_1_0_is_answered_without_chunks_and_closed(served: Edge) -> None:
+    with served.wire() as wire:
+        answer = wire.send(b"GET /pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer()
+        assert (answer.body, answer.headers["connection"]) == (b"one,two,three", "close")
+        assert "transfer-encoding" not in answer.headers
+    with served.wire() as wire:
+        wire.send(b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody")
+        assert wire.answer().body == b"body"
+
+
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAB")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([request("POST", "/echo", *UPGRADE, body=b"body") + PING], id="at once"),
+        pytest.param([request("POST", "/echo", *UPGRADE, "Content-Length: 4"), b"bo", b"dy", PING], id="in pieces"),
+        pytest.param(
+            [request("POST", "/echo", *UPGRADE, "Transfer-Encoding: chunked"), b"4\r\nbody\r\n0\r\n\r\n" + PING]
+        ),
+        pytest.param([PING + request("POST", "/echo", *UPGRADE, body=b"body") + PING], id="in between"),
+    ],
+)
+def test_request_for_an_upgrade_is_answered_without(served: Edge, sent: list[bytes]) -> None:
+    with served.wire() as wire:
+        for data in sent:
+            wire.send(data)
+        if sent[0].startswith(PING):
+            assert wire.answer().body == b"/ping"
+        assert wire.answer().body == b"body"
+        assert wire.answer().body == b"/ping"
+
+
+def test_request_for_an_upgrade_must_be_sane_too(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(PING + b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+        assert wire.answer().body == b"/ping"
+        assert_refused(wire, 400)
+
+
+def test_request_for_a_websocket_is_answered_without(served: Edge) -> None:
+    fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
+    with served.wire() as wire:
+        assert wire.send(request("GET", "/ping", *fields) * 150).answer().status == 200
+        assert [wire.answer().status for _ in range(PIPELINED)] == [200] * PIPELINED
+
+
+# ---------------------------------------------------------------------------------------------- ends
+
+
+ECHO = request("POST", "/echo", body=b"body")
+
+
+@pytest.mark.parametrize(
+    ("behind", "statuses"),
+    [
+        (b"", [200]),
+        (b"GET /half", [200]),
+        (b"no request", [200]),
+        (PING + b"GET /half", [200, 200]),
+        (ECHO + PING, [200, 200, 200]),
+        (ECHO + CHUNKED, [200, 200]),
+        (CHUNKED, [200]),
+    ],
+)
+def test_caller_who_says_no_more_is_answered(served: Edge, behind: bytes, statuses: list[int]) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/held") + behind).say_no_more()
+        until(lambda: served.seen)
+        served.release()
+        assert [wire.answer().status for _ in statuses] == statuses
+        assert wire.rest() == b""
+    until(lambda: not served.connections)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /half", CHUNKED + b"4\r\nbo", PING[:-2]])
+def test_caller_who_leaves_a_request_unfinished_is_let_go(served: Edge, sent: bytes) -> None:
+    with served.wire() as wire:
+        assert wire.send(sent).say_no_more().rest() == b""
+    until(lambda: not served.connections)
+
+
+@pytest.mark.parametrize("pipelined", [b"", PING])
+def test_answer_stops_when_its_caller_has_left(served: Edge, pipelined: bytes) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/endless") + pipelined)
+        until(lambda: served.seen)
+    until(lambda: served.application.given_up)
+    assert served.seen == ["GET /endless"]
+
+
+def test_answer_to_head_stops_with_its_head(served: Edge) -> None:
+    with served.wire() as wire:
+        assert wire.send(request("HEAD", "/endless") + PING).answer("HEAD").headers["transfer-encoding"] == "chunked"
+        assert wire.answer().body == b"/ping"
+    assert served.application.given_up == 0  # it never began
+
+
+def test_error_of_the_application_is_500(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/broken"))
+        assert_refused(wire, 500)
+
+
+def test_application_without_an_answer_is_500(served: Edge) -> None:
+    with served.wire() as wire:
+        wire.send(request("GET", "/silent"))
+        assert_refused(wire, 500)
+
+
+@pytest.mark.parametrize("sent", [b"", PING])
+def test_connection_that_has_ended_leaves_nothing_behind(
+    served: Edge, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[conversation.Conversation]] = []
+    connection_made = conversation.Conversation.connection_made
+
+    def noted(self: conversation.Conversation, transport: Any) -> None:
+        made.append(weakref.ref(self))
+        connection_made(self, transport)
+
+    monkeypatch.setattr(conversation.Conversation, "connection_made", noted)
+    gc.collect()
+    gc.disable()
+    try:
+        with served.wire() as wire:
+            if sent:
+                wire.send(sent).answer()
+        until(lambda: [reference() for reference in made] == [None])
+    finally:
+        gc.enable()
+
+
+def test_shutdown_lets_what_is_under_way_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "LINGER_SECONDS", 0.1)
+    with edge(timeout_graceful_shutdown=10) as served:
+        asked = {
+            "idle": PING,
+            "half": b"GET /half",
+            "held": request("GET", "/held"),
+            "body": request("POST", "/echo", "Content-Length: 8", body=b"half"),
+            "pipelined": request("GET", "/held") + PING,
+            "refused": request("POST", "/early", "Expect: 100-continue", "Content-Length: 9"),
+        }
+        wires = {name: served.wire().send(data) for name, data in asked.items()}
+        assert wires["idle"].answer().status == 200
+        assert wires["refused"].answer().status == 401
+        until(lambda: len(served.seen) == 5)
+        stopping = served.shutdown()
+        assert [wires[name].rest() for name in ("idle", "half", "refused")] == [b""] * 3
+        served.release()
+        wires["body"].send(b"half")
+        assert wires["pipelined"].answer().body == b"/held"
+        for name, body in (("held", b"/held"), ("body", b"halfhalf"), ("pipelined", b"/ping")):
+            answer = wires[name].answer()
+            assert (answer.body, answer.headers["connection"]) == (body, "close")
+            assert wires[name].rest() == b""
+        stopping.result(timeout=10)
+        for wire in wires.values():
+            wire.__exit__()
+
+
+def test_shutdown_that_waits_no_longer_is_503() -> None:
+    with edge(timeout_graceful_shutdown=0.2) as served, served.wire() as wire:
+        wire.send(request("GET", "/held"))
+        until(lambda: served.seen)
+        served.shutdown().result(timeout=10)
+        assert_refused(wire, 503)

@@ -1,0 +1,70 @@
+"""The promises that hold in every fault, and the table's row that says what was seen."""
+
+from collections import Counter
+from typing import LiteralString
+
+import msgspec
+
+from tests.faults.stage import Stage
+
+HEALING = 2.0
+"""Seconds from the end of a fault to the first success."""
+
+SLACK = 0.5
+"""Seconds that an answer may take beyond the deadlines of the database."""
+
+TITLES: LiteralString = "select title from tasks where user_id = any(%s)"
+
+
+class Outcome(msgspec.Struct):
+    """What was seen of one fault; `broken` are the promises that were not kept."""
+
+    answers: int = 0
+    refused: int = 0
+    saved: int = 0
+    lost: int = 0
+    no_problem: int = 0
+    slowest: float | None = None
+    healed: float | None = None
+    restarts: int = 0
+    took: float = 0.0
+    broken: list[str] = []
+    notes: list[str] = []
+
+
+async def judge(stage: Stage) -> Outcome:
+    """Ends the load, compares what it was told with what is there, and adds this to what the fault found by itself."""
+    outcome = Outcome(broken=stage.broken, notes=stage.notes)
+    if stage.load and stage.truth:
+        load, journal = stage.load, stage.load.journal
+        await load.stop()
+        difference = journal.compare(title for (title,) in await stage.truth.execute(TITLES, load.users))
+        outcome.saved, outcome.lost = journal.acknowledged, difference.lost
+        stage.require(bool(difference.lost) == stage.expects_loss, f"{difference.lost} tasks not as acknowledged")
+        stage.require(not journal.missing or stage.expects_loss, f"{journal.missing} tasks gone that were acknowledged")
+        stage.require(not difference.twice, f"{difference.twice} tasks made twice")
+        undeclared = difference.undeclared and not stage.expects_loss  # a task that is lost may look deleted
+        stage.require(not undeclared, f"{difference.undeclared} writes refused flatly, and done")
+        stage.require(not load.wrong, f"{len(load.wrong)} reads of something else")
+        if load.healed_at:
+            outcome.healed = load.recovery()
+            stage.require(outcome.healed is not None and outcome.healed <= HEALING, "it does not heal in time")
+    answers = [answer for service in stage.services for caller in service.callers for answer in caller.answers]
+    outcome.answers = len(answers)
+    outcome.refused = sum(answer.status == 503 for answer in answers)
+    outcome.no_problem = sum(answer.status >= 400 and answer.problem is None for answer in answers)
+    stage.require(not outcome.no_problem, f"{outcome.no_problem} refusals that are no problem document")
+    strange = Counter(answer.status for answer in answers if not answer.succeeded and answer.status not in (0, 503))
+    if not stage.expects_loss:
+        stage.require(not strange, f"answers that nobody asked for: {dict(strange)}")
+    for service in stage.services:
+        stage.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
+    unanswered = sum(not answer.status for answer in answers)
+    stage.require(stage.hangs_up or not unanswered, f"{unanswered} calls without an answer")
+    outcome.slowest = max((answer.seconds for answer in answers), default=None)
+    for service in stage.services:
+        limit = service.settings.acquire_timeout + service.settings.statement_timeout + SLACK
+        stage.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
+    outcome.restarts = sum(service.restarts for service in stage.services)
+    stage.require(outcome.restarts == stage.expected_restarts, f"{outcome.restarts} restarts of the service")
+    return outcome

@@ -1,0 +1,119 @@
+"""A caller of the service: one connection, one call at a time, each noted with all that a promise speaks of."""
+
+import asyncio
+from collections.abc import Iterable
+from time import monotonic
+from uuid import UUID
+
+import msgspec
+
+from service.auth.authenticator import issue_token
+from service.settings import Settings
+
+GIVE_UP = 10.0
+"""Seconds after which no answer is one that never comes."""
+
+
+class Document(msgspec.Struct):
+    """The members of a problem document that a frontend relies on (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back. `status` is 0 when nothing did; times are monotonic, in seconds."""
+
+    operation: str
+    began: float
+    ended: float
+    status: int = 0
+    fields: dict[str, str] = {}
+    body: bytes = b""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+    @property
+    def succeeded(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def problem(self) -> Document | None:
+        """The problem document of a refusal; None when it is none, or a 503 that does not say when to come again."""
+        if self.fields.get("content-type") != "application/problem+json":
+            return None
+        if self.status == 503 and "retry-after" not in self.fields:
+            return None
+        try:
+            document = msgspec.json.decode(self.body, type=Document)
+        except msgspec.DecodeError:
+            return None
+        return document if document.status == self.status else None
+
+
+def p99(answers: Iterable[Answer]) -> float:
+    """Seconds that one answer in a hundred took longer than."""
+    times = sorted(answer.seconds for answer in answers)
+    return times[len(times) * 99 // 100]
+
+
+class Caller:
+    """A user with a token. `answers` are all that were given, in their order."""
+
+    def __init__(self, settings: Settings, port: int, user_id: UUID) -> None:
+        self.tasks = f"/api/{user_id}/tasks"
+        self.answers: list[Answer] = []
+        self.token = issue_token(settings, user_id, 3600)
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def call(
+        self, operation: str, method: str, path: str, body: object = None, due: float | None = None
+    ) -> Answer:
+        """Calls, and waits for the answer. It is not tried again, nor when the connection ends before it.
+
+        A call that was `due` earlier counts as begun then.
+        """
+        content = msgspec.json.encode(body) if body is not None else b""
+        began = due or monotonic()
+        try:
+            async with asyncio.timeout(GIVE_UP):
+                status, fields, received = await self._exchange(self.request(method, path, content))
+            answer = Answer(operation, began, monotonic(), status, fields, received)
+        except (OSError, EOFError):  # TimeoutError is an OSError
+            self.close()
+            answer = Answer(operation, began, monotonic())
+        self.answers.append(answer)
+        return answer
+
+    def request(self, method: str, path: str, content: bytes = b"") -> bytes:
+        """A request as it goes over the wire."""
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"Authorization: Bearer {self.token}",
+            f"Content-Length: {len(content)}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + content
+
+    async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self._streams is None or self._streams[0].at_eof():
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+        body = await reader.readexactly(int(fields.get("content-length", 0)))
+        if fields.get("connection") == "close":
+            self.close()
+        return int(head[0].split()[1]), fields, body
+
+    def close(self) -> None:
+        """Ends the connection; the next call makes another."""
+        if self._streams:
+            self._streams[1].close()
+            self._streams = None

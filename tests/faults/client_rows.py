@@ -1,0 +1,152 @@
+"""Faults of clients: those who send slowly, do not read, or vanish. The others must not feel it."""
+
+import asyncio
+import random
+import socket
+import struct
+from contextlib import ExitStack, suppress
+from time import monotonic
+from typing import LiteralString
+
+import msgspec
+
+from tests.faults.load import Load
+from tests.faults.stage import Stage
+
+CROWD = 500
+QUIET = 3.0
+
+REST = 3.0
+"""Seconds after which a connection that was in use at every look is one that nobody gives back."""
+
+NOISE = 0.01
+"""Seconds: a p99 below this is the machine's own."""
+
+ETHERNET = 1460
+"""Bytes in a packet. With those of the loopback interface the kernel keeps megabytes for each connection."""
+
+VANISH = struct.pack("ii", 1, 0)
+"""SO_LINGER of no time: close() sends a reset."""
+
+
+MANY: LiteralString = """
+    insert into tasks (user_id, title, description)
+    select user_id, 'one of many', repeat('x', 500)
+    from tasks, generate_series(1, 2000)
+    where title = 'the first'
+"""
+
+
+class Pool(msgspec.Struct):
+    """The part of /readyz that tells whether connections are in use."""
+
+    open: int
+    idle: int
+    waiting: int
+
+
+class Ready(msgspec.Struct):
+    pool: Pool
+
+
+async def slow_senders(stage: Stage) -> None:
+    """250 connections that trickle their headers, and 250 their body"""
+    _, load = await stage.usual()
+    await asyncio.sleep(QUIET)
+    began = monotonic()
+    user = load.service.caller()
+    half = [b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ", user.request("POST", user.tasks, bytes(100))[:-99]]
+    closed = await asyncio.gather(*(trickle(load.service.port, half[n % 2]) for n in range(CROWD)))
+    for name, limit, ends in (("headers", 5, closed[::2]), ("body", 10, closed[1::2])):
+        seconds = max(seconds for _, seconds in ends)
+        stage.notes.append(f"slow {name} closed after {seconds:.1f} s")
+        stage.require(seconds < limit + 1.5, f"slow {name} not closed within {limit} s")
+        answered = sum(answer.startswith(b"HTTP/1.1 408") for answer, _ in ends)
+        # a byte that crosses the answer on its way resets the connection, and the answer is lost
+        stage.require(answered > 0.9 * len(ends), f"of {len(ends)} slow {name} {answered} answered with 408")
+    await compare(stage, load, began, began)
+    await load.healed()
+
+
+async def trickle(port: int, request: bytes) -> tuple[bytes, float]:
+    """Sends a byte a second after `request`. Returns what came back until the server closed, and after how long."""
+    began = monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = asyncio.create_task(reader.read())
+    while not answer.done() and monotonic() < began + 12:
+        await asyncio.wait([answer], timeout=random.uniform(0.5, 1.5))
+        if not writer.transport.is_closing():
+            writer.write(b"a")
+    seconds = monotonic() - began
+    writer.transport.abort()
+    with suppress(ConnectionResetError):
+        return await answer, seconds
+    return b"", seconds
+
+
+async def compare(stage: Stage, load: Load, quiet_until: float, began: float) -> None:
+    """Compares the p99 of others since `began` with what it was before, and what it is afterwards."""
+    ended = monotonic()
+    await asyncio.sleep(QUIET)
+    before, now, after = (
+        load.p99(since, until)
+        for since, until in ((quiet_until - QUIET, quiet_until), (began, ended), (ended, monotonic()))
+    )
+    stage.notes.append(f"p99 of others {before * 1000:.0f}, {now * 1000:.0f}, {after * 1000:.0f} ms")
+    stage.require(now < 2 * max(before, after, NOISE), "the others' p99 is more than twice what it is without them")
+
+
+async def slow_readers(stage: Stage) -> None:
+    """500 connections that ask for a list of 1.4 MB and do not read it"""
+    server, load = await stage.usual()
+    await asyncio.sleep(QUIET)
+    quiet_until, memory = monotonic(), load.service.memory()
+    user = load.service.caller()
+    await user.call("create_task", "POST", user.tasks, {"title": "the first"})
+    await server.execute(MANY)
+    with ExitStack() as crowd:
+        for _ in range(CROWD):
+            deaf = crowd.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
+            deaf.connect(("127.0.0.1", load.service.port))
+            deaf.send(user.request("GET", user.tasks))
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)  # the first of their pages has been made, and the next must wait
+        began = monotonic()
+        await asyncio.sleep(QUIET)
+        await at_rest(stage, load)
+        grown = load.service.memory() - memory
+    stage.notes.append(f"memory grew by {grown:.0f} MB")
+    stage.require(grown < 0.5 * CROWD, "memory grows by more than 0.5 MB for each")
+    await compare(stage, load, quiet_until, began)
+
+
+async def vanishing_clients(stage: Stage) -> None:
+    """900 clients a second, for 3 s, who reset their connection in the middle of a call"""
+    _, load = await stage.usual()
+    user = load.service.caller()
+    requests = [user.request("GET", user.tasks), user.request("POST", user.tasks, b'{"title": "gone"}')]
+    for _ in range(300):
+        for request in (*requests, requests[1][:-9]):
+            vanishing = socket.create_connection(("127.0.0.1", load.service.port))
+            vanishing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, VANISH)
+            vanishing.send(request)
+            asyncio.get_running_loop().call_later(random.uniform(0, 0.005), vanishing.close)
+        await asyncio.sleep(0.01)
+    await load.healed()
+    await at_rest(stage, load)
+
+
+async def at_rest(stage: Stage, load: Load) -> None:
+    """Checks that there are moments in which no connection to the database is in use."""
+    pool = Pool(0, -1, 0)
+    give_up = monotonic() + REST
+    while (pool.idle < pool.open or pool.waiting) and monotonic() < give_up:
+        await asyncio.sleep(0.02)
+        answer = await load.service.get("/readyz")
+        if answer.succeeded:
+            pool = msgspec.json.decode(answer.body, type=Ready).pool
+    stage.notes.append(f"{pool.idle} of {pool.open} connections idle")
+    stage.require(pool.idle == pool.open and not pool.waiting, "connections to the database are still in use")

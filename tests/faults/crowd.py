@@ -1,0 +1,58 @@
+"""A crowd that creates tasks: as often as it is answered, or by the clock, whatever it is answered."""
+
+import asyncio
+import gc
+import random
+from time import monotonic
+from uuid import uuid4
+
+from tests.faults.client import Answer
+from tests.faults.service_process import ServiceProcess
+
+TICK = 0.001
+"""Seconds between two looks at the clock."""
+
+
+class Crowd:
+    """`size` users, each with a connection. Where all of them wait for an answer, they open more."""
+
+    def __init__(self, service: ServiceProcess, size: int) -> None:
+        self._service = service
+        self._users = [uuid4() for _ in range(size)]
+        self._idle = [service.caller(user) for user in self._users]
+
+    async def saturate(self, seconds: float) -> list[Answer]:
+        """Each user calls again as soon as an answer comes (a closed loop): what is served meanwhile is the peak."""
+        until = monotonic() + seconds
+        answers: list[Answer] = []
+
+        async def keep_calling() -> None:
+            while monotonic() < until:
+                answers.append(await self._create())
+
+        await asyncio.gather(*(keep_calling() for _ in self._users))
+        return answers
+
+    async def offer(self, rate: float, calls: int) -> list[Answer]:
+        """Calls at random moments, `rate` of them a second, whether or not those before are answered (an open loop).
+
+        An answer's time counts from the moment that its call was due at.
+        """
+        under_way: list[asyncio.Task[Answer]] = []
+        gc.disable()  # its pauses would be taken for the service's
+        try:
+            due = monotonic()
+            while len(under_way) < calls:
+                await asyncio.sleep(TICK)
+                while due < monotonic() and len(under_way) < calls:
+                    under_way.append(asyncio.create_task(self._create(due)))
+                    due += random.expovariate(rate)
+            return await asyncio.gather(*under_way)
+        finally:
+            gc.enable()
+
+    async def _create(self, due: float | None = None) -> Answer:
+        caller = self._idle.pop() if self._idle else self._service.caller(random.choice(self._users))
+        answer = await caller.call("create_task", "POST", caller.tasks, {"title": "one of many"}, due)
+        self._idle.append(caller)
+        return answer

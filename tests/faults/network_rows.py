@@ -1,0 +1,72 @@
+"""Faults of the network between the service and its database."""
+
+import asyncio
+from time import monotonic
+
+from tests.faults.journal import UNKNOWN
+from tests.faults.stage import Stage
+
+
+async def black_hole(stage: Stage) -> None:
+    """nothing gets through to the server for 5 s, nor back"""
+    _, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
+    proxy.hold()
+    await asyncio.sleep(5)
+    proxy.release()
+    await load.healed()
+
+
+async def half_open(stage: Stage) -> None:
+    """the server forgets every connection and restarts; the service hears nothing of it"""
+    server, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
+    proxy.hold()
+    proxy.forget()
+    await server.stop()
+    await server.start()
+    await asyncio.sleep(2)
+    proxy.release()
+    await load.healed()
+
+
+async def refused(stage: Stage) -> None:
+    """every connection reset, and new ones refused, for 3 s: the refusals are fast"""
+    _, proxy, load = await stage.behind_proxy()
+    proxy.refuse()
+    refused_at = monotonic()
+    await asyncio.sleep(3)
+    slow = load.p99(refused_at, monotonic())
+    stage.notes.append(f"p99 of a refusal {slow * 1000:.0f} ms")
+    stage.require(slow < 0.05, "refusals take longer than 50 ms")
+    await proxy.accept()
+    await load.healed()
+
+
+async def slow_network(stage: Stage) -> None:
+    """50 ms each way for 3 s, then 500 ms for 3 s"""
+    _, proxy, load = await stage.behind_proxy()
+    proxy.delay = 0.05
+    await asyncio.sleep(3)
+    stage.require(all(answer.succeeded for answer in load.answers), "calls fail at 50 ms each way")
+    proxy.delay = 0.5
+    slowed_at = monotonic()
+    await asyncio.sleep(3)
+    late = [answer.succeeded for answer in load.answers if answer.began > slowed_at]
+    stage.notes.append(f"at 500 ms {late.count(False) / len(late):.0%} refused")
+    proxy.delay = 0
+    await load.healed()
+
+
+async def answer_lost(stage: Stage) -> None:
+    """the server's answer to a commit lost, with its connection and without"""
+    server, proxy, load = await stage.behind_proxy()
+    writer = load.service.caller()
+    await writer.call("create_task", "POST", writer.tasks, {"title": "for the user's own row"})
+    for title, proxy.cutting in (("connection lost", True), ("answer lost", False)):
+        proxy.losing = title.encode()
+        answer = await writer.call("create_task", "POST", writer.tasks, {"title": title})
+        proxy.losing = b""
+        unknown = answer.problem is not None and answer.problem.type == UNKNOWN
+        stage.require(answer.status == 503 and unknown, f"{title}: answered {answer.status}")
+        ((rows,),) = await server.execute("select count(*) from tasks where title = %s", title)
+        stage.require(rows == 1, f"{title}: {rows} tasks made")
+    await load.healed()

@@ -1,0 +1,138 @@
+"""Faults that starve the service of connections, or hold what its statements need."""
+
+import asyncio
+import random
+from itertools import chain
+from time import monotonic
+from uuid import uuid4
+
+import msgspec
+
+from tests.faults.client import Answer, Caller, p99
+from tests.faults.crowd import Crowd
+from tests.faults.load import Created
+from tests.faults.service_process import ServiceProcess
+from tests.faults.stage import Stage
+
+CLIENTS = 500
+
+CROWD = 50
+"""Users who keep 10 connections to the database busy, and are not too many to wait for them."""
+
+OVERLOAD = 3
+"""The calls that are made, as a multiple of those that can be served."""
+
+PEAK_SECONDS = 4
+OVERLOAD_SECONDS = 8
+
+
+async def pool_exhaustion(stage: Stage) -> None:
+    """the table of tasks locked for 5 s, and 500 clients: who finds too many waiting is refused at once"""
+    server, load = await stage.usual(MAX_WAITING="20")
+    user = uuid4()
+    callers = [load.service.caller(user) for _ in range(CLIENTS)]
+    await callers[0].call("create_task", "POST", callers[0].tasks, {"title": "for the user's own row"})
+    until = monotonic() + 5
+    async with await server.session() as blocker, blocker.transaction():
+        await blocker.execute("lock table tasks")
+        calls = [asyncio.create_task(insist(caller, until)) for caller in callers]
+        alive = await probe(load.service, until)
+    await asyncio.gather(*calls)
+    await load.healed()
+    check_refusals(stage, [answer for caller in callers for answer in caller.answers], alive)
+
+
+async def insist(caller: Caller, until: float) -> None:
+    """Calls, and again a second after each answer, as Retry-After asks of those who are refused."""
+    await asyncio.sleep(random.uniform(0, 1))
+    while monotonic() < until:
+        if random.random() < 0.5:
+            await caller.call("list_tasks", "GET", caller.tasks)
+        else:
+            await caller.call("create_task", "POST", caller.tasks, {"title": "one of many"})
+        await asyncio.sleep(random.uniform(0.8, 1.2))
+
+
+async def probe(service: ServiceProcess, until: float) -> list[Answer]:
+    """What /livez answers until then, to one who asks every 20 ms."""
+    caller = service.caller()
+    while monotonic() < until:
+        await caller.call("livez", "GET", "/livez")
+        await asyncio.sleep(0.02)
+    return caller.answers
+
+
+def check_refusals(stage: Stage, answers: list[Answer], alive: list[Answer]) -> None:
+    """Notes how fast those were refused who found too many waiting, and how fast /livez answered."""
+    shed = [answer for answer in answers if answer.problem and "Too many" in answer.problem.detail]
+    stage.require(len(shed) > 100, "hardly anybody was refused")
+    for name, some in (("a refusal", shed), ("/livez", alive)):
+        slow = p99(some)
+        stage.notes.append(f"p99 of {name} {slow * 1000:.0f} ms")
+        stage.require(slow < 0.02, f"p99 of {name} is over 20 ms")
+
+
+async def overload(stage: Stage) -> None:
+    """10 connections to a server that takes 20 ms to commit, and three times the calls that it can serve"""
+    server = await stage.server()
+    await server.execute("alter role task_app set commit_delay = 20000")
+    await server.execute("alter role task_app set commit_siblings = 0")  # else one that commits alone is not delayed
+    service = await stage.serve(server.url(), POOL_MIN_SIZE="10", POOL_MAX_SIZE="10", MAX_WAITING="50")
+    crowd = Crowd(service, CROWD)
+    answers = await crowd.saturate(1)  # the users' own rows are made
+    began = monotonic()
+    full = await crowd.saturate(PEAK_SECONDS)
+    peak = served(full, began, PEAK_SECONDS)
+    began = monotonic()
+    probing = asyncio.create_task(probe(service, began + OVERLOAD_SECONDS))
+    offered = await crowd.offer(OVERLOAD * peak, round(OVERLOAD * peak * OVERLOAD_SECONDS))
+    rate = served(offered, began, OVERLOAD_SECONDS)
+    refused = sum(not answer.succeeded for answer in offered)
+    stage.notes.append(f"peak {peak:.0f}/s, offered {OVERLOAD * peak:.0f}/s, served {rate:.0f}/s ({rate / peak:.0%})")
+    stage.notes.append(f"{refused} of {len(offered)} refused")
+    stage.require(rate >= 0.9 * peak, "less than 90 % of the peak is served")
+    check_refusals(stage, offered, await probing)
+    told = sum(answer.succeeded for answer in chain(answers, full, offered))
+    ((rows,),) = await server.execute("select count(*) from tasks")
+    stage.require(rows == told, f"{rows} tasks are there, and {told} were acknowledged")
+
+
+def served(answers: list[Answer], since: float, seconds: float) -> float:
+    """How many calls a second succeeded in that time."""
+    return sum(answer.succeeded and since <= answer.ended < since + seconds for answer in answers) / seconds
+
+
+async def connection_limit(stage: Stage) -> None:
+    """no more connections than 2 for the service's role, then none"""
+    server, load = await stage.usual()
+    await server.execute("alter role task_app connection limit 2")
+    await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'task_app'")
+    await asyncio.sleep(1.5)
+    limited_at = monotonic()
+    await asyncio.sleep(1)
+    few = [answer.succeeded for answer in load.answers if answer.began > limited_at]
+    stage.require(all(few), f"with two connections {few.count(False)} of {len(few)} calls fail")
+    await server.execute("alter role task_app connection limit 0")
+    await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'task_app'")
+    await asyncio.sleep(2)
+    stage.require((await load.service.get("/readyz")).status == 503, "/readyz says ready without a connection")
+    await server.execute("alter role task_app connection limit -1")
+    await load.healed()
+    stage.require((await load.service.get("/readyz")).status == 200, "/readyz does not say ready again")
+
+
+async def row_lock(stage: Stage) -> None:
+    """a row locked by another session, and lock_timeout 500 ms for the service's role"""
+    server = await stage.server()
+    await server.execute("alter role task_app set lock_timeout = '500ms'")
+    load = await stage.start_load(server.url())
+    writer = load.service.caller()
+    created = await writer.call("create_task", "POST", writer.tasks, {"title": "locked"})
+    task = msgspec.json.decode(created.body, type=Created).id
+    async with await server.session() as blocker, blocker.transaction():
+        await blocker.execute("select from tasks where id = %s for update", (task,))
+        answer = await writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "changed"})
+    stage.notes.append(f"refused after {answer.seconds * 1000:.0f} ms")
+    stage.require(answer.status == 503 and answer.seconds < 0.6, "no refusal within 600 ms")
+    stage.require(all(answer.succeeded for answer in load.answers), "others had to wait too")
+    await load.healed()

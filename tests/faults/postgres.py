@@ -1,0 +1,162 @@
+"""PostgreSQL servers that can be killed, frozen, copied and promoted. They listen on a port of 127.0.0.1."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psutil
+import psycopg
+
+from service.db.migrations import migrate
+from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
+
+ACCEPT_SECONDS = 20
+"""A server that has not started, or stopped, after so long never will."""
+
+BACKENDS: LiteralString = "select pid from pg_stat_activity where application_name = 'task-service'"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def prepare(folder: Path) -> None:
+    """Makes the data that every server starts from: roles, and tables without a task."""
+    with embedded_postgres(folder) as url_of:
+        tasks = url_of("tasks")
+        with psycopg.connect(tasks, autocommit=True) as admin:
+            admin.execute("create role task_app login")  # no superuser: connection limits do not hold for those
+            admin.execute("alter database tasks owner to task_app")
+        migrate(tasks.replace("postgres@", "task_app@", 1))
+        with psycopg.connect(tasks, autocommit=True) as admin:
+            admin.execute("create role guarded login in role task_app password 'the right one'")
+    access = folder / "pg_hba.conf"
+    access.write_text("host all guarded 127.0.0.1/32 scram-sha-256\n" + access.read_text())
+
+
+class Server:
+    """A server on the data in `folder`; `settings` are PostgreSQL's own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: in /dev/shm it would outlive a killed server
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def copy(cls, prepared: Path, folder: Path) -> "Server":
+        """A server, not started, on a copy of a stopped one's data."""
+        subprocess.run(["/bin/cp", "-a", prepared, folder], check=True)
+        return cls(folder)
+
+    async def standby(self, folder: Path, port: int = 0) -> "Server":
+        """A server, not started, that follows this one; through the proxy on `port` if one is given."""
+        folder.mkdir(mode=0o700)
+        os.chown(folder, self.folder.stat().st_uid, self.folder.stat().st_gid)
+        source = f"postgresql://postgres@127.0.0.1:{port or self.port}/?application_name=standby"
+        options = [
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            f"--pgdata={folder}",
+            f"--dbname={source}",
+        ]
+        command = [str(PROGRAMS / "pg_basebackup"), *options]
+        await asyncio.to_thread(lambda: subprocess.run(command, check=True, **self._surroundings()))
+        return Server(folder)
+
+    def url(self, user: str = "task_app", database: str = "tasks", port: int = 0) -> str:
+        """Where `user` reaches `database`; through the proxy on `port` if one is given."""
+        return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
+
+    async def start(self) -> None:
+        """Returns when connections are accepted. Raises TimeoutError."""
+        command = [str(PROGRAMS / "postgres"), "-D", str(self.folder)]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        with self.folder.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, **self._surroundings()
+            )
+        await self.accepting()
+
+    def _surroundings(self) -> dict[str, Any]:
+        """Arguments for subprocess: PostgreSQL refuses to be run by root, who runs it as the owner of the data."""
+        owner = self.folder.stat()
+        account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        return {"cwd": self.folder, "env": ENVIRONMENT, **account}
+
+    async def accepting(self) -> None:
+        """Returns when connections are accepted. Raises TimeoutError."""
+        async with asyncio.timeout(ACCEPT_SECONDS):
+            while True:
+                try:
+                    await self.execute("select 1")
+                    return
+                except psycopg.OperationalError:
+                    await asyncio.sleep(0.02)
+
+    async def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stops: SIGINT is the fast way, SIGQUIT the immediate one (PostgreSQL manual, 18.5)."""
+        if self._process:
+            self._process.send_signal(how)
+            await asyncio.to_thread(self._process.wait, ACCEPT_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends every process at once, as if the machine had lost its power."""
+        if self._process:
+            self._each(psutil.Process.kill)
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Stops every process where it stands."""
+        self._each(psutil.Process.suspend)
+
+    def thaw(self) -> None:
+        """Lets a frozen server go on."""
+        self._each(psutil.Process.resume)
+
+    def _each(self, act: Callable[[psutil.Process], None]) -> None:
+        """Does it to every process, first to the one that starts the others."""
+        for first in [psutil.Process(self._process.pid)] if self._process else []:
+            for process in (first, *first.children()):
+                with suppress(psutil.NoSuchProcess):  # they come and go
+                    act(process)
+
+    async def close(self) -> None:
+        """Ends the server, frozen or not; a killed one once more, to give back its shared memory."""
+        if not self._process:
+            await self.start()
+        self.thaw()
+        await self.stop(signal.SIGQUIT)
+
+    async def session(self, database: str = "tasks") -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """A connection of the superuser; each statement commits by itself."""
+        return await psycopg.AsyncConnection.connect(self.url("postgres", database), autocommit=True, connect_timeout=5)
+
+    async def execute(self, statement: LiteralString, *arguments: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement, in a session of its own with the database of tasks."""
+        async with await self.session() as session:
+            cursor = await session.execute(statement, arguments)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def backends(self) -> list[int]:
+        """The processes that serve our service, the one used last at the end."""
+        return [pid for (pid,) in await self.execute(BACKENDS + " order by state_change")]

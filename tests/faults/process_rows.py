@@ -1,0 +1,142 @@
+"""Faults and changes on our own side: processes that die or stop, schema changes, migrators, bad addresses."""
+
+import asyncio
+import os
+import signal
+import sys
+from time import monotonic
+from typing import LiteralString
+
+import msgspec
+import psutil
+
+from service.db.migrations import shipped
+from service.settings import ROOT
+from tests.faults.load import Created, Load
+from tests.faults.postgres import Server
+from tests.faults.service_process import ServiceProcess
+from tests.faults.stage import Stage
+
+SCHEMA_CHANGES: tuple[LiteralString, ...] = (
+    "alter table tasks add column priority integer",
+    "create index concurrently tasks_by_priority on tasks (user_id, priority)",
+    "alter table tasks alter column description type varchar",  # what the statements return is of another type now
+    "alter table tasks alter column description type text",
+    "drop index concurrently tasks_by_priority",
+    "alter table tasks drop column priority",
+)
+
+REPLACED = 6.0
+"""Seconds: uvicorn looks twice a second, and waits for 5 s when a worker dies as it is asked whether it lives."""
+
+
+async def worker_killed(stage: Stage) -> None:
+    """kill -9 of one of two workers: the other serves on, and a new one comes"""
+    server, load = await stage.usual(WORKERS="2")
+    stage.expected_restarts = 1
+    stage.hangs_up = True
+    service = load.service
+    worker = service.workers()[0]
+    ports = [c.laddr.port for c in psutil.Process(worker).net_connections() if c.raddr and c.raddr.port == server.port]
+    os.kill(worker, signal.SIGKILL)
+    killed_at = monotonic()
+    await load.healed()
+    while len(service.workers()) < 2 or worker in service.workers():
+        await asyncio.sleep(0.02)
+    seconds = monotonic() - killed_at
+    stage.notes.append(f"a new worker after {seconds:.1f} s")
+    stage.require(seconds < REPLACED, f"no new worker within {REPLACED:.0f} s")
+    await asyncio.sleep(1)
+    left = await server.execute("select pid from pg_stat_activity where client_port = any(%s)", ports)
+    stage.require(bool(ports) and not left, f"{len(left)} connections of the dead worker are left")
+
+
+async def rolling_stop(stage: Stage) -> None:
+    """SIGTERM under load: /readyz says so first, and what is under way is finished"""
+    server, load = await stage.usual()
+    stage.hangs_up = True
+    service, delay = load.service, load.service.settings.shutdown_delay
+    writer = service.caller()
+    created = await writer.call("create_task", "POST", writer.tasks, {"title": "locked"})
+    task = msgspec.json.decode(created.body, type=Created).id
+    async with await server.session() as blocker, blocker.transaction():
+        await blocker.execute("select from tasks where id = %s for update", (task,))
+        service.terminate()
+        told_at = monotonic()
+        await asyncio.sleep(delay - 0.2)
+        stage.require((await service.get("/readyz")).status == 503, "/readyz says ready")
+        slow = asyncio.create_task(writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "free"}))
+        await asyncio.sleep(0.5)
+    stage.require((await slow).status == 200, "a call under way is not finished")
+    stage.require(await service.ended() == 0, "the service does not end with status 0")
+    stage.notes.append(f"ended after {monotonic() - told_at:.1f} s")
+    early = sum(not answer.succeeded and answer.began < told_at + delay for answer in load.answers)
+    stage.require(not early, f"{early} calls failed that began before the service closed")
+
+
+async def schema_change(stage: Stage) -> None:
+    """a column and an index made and dropped, and a type changed, under prepared statements: no call fails"""
+    server, load = await stage.usual()
+    for change in SCHEMA_CHANGES:
+        await server.execute(change)
+        await asyncio.sleep(0.5)
+    await load.healed()
+    failed = sum(not answer.succeeded for answer in load.answers)
+    stage.require(not failed, f"{failed} calls failed")
+
+
+async def migrators(stage: Stage) -> None:
+    """two migrators at once; one killed half-way, and another after it"""
+    server = await stage.server()
+    await server.execute("create database twice owner task_app")
+    await server.execute("create database killed owner task_app")
+    both = [await migrator(server, "twice") for _ in range(2)]
+    printed = "".join([(await process.communicate())[0].decode() for process in both])
+    stage.require([process.returncode for process in both] == [0, 0], "one of the two failed")
+    stage.require(all(printed.count(name) == 1 for name in shipped()), "a migration was not applied exactly once")
+    async with await server.session("killed") as blocker:
+        await blocker.execute("create table users (id uuid primary key)")
+        await blocker.execute("alter table users owner to task_app")
+        async with blocker.transaction():
+            await blocker.execute("lock table users")  # which the second migration refers to
+            half_way = await migrator(server, "killed")
+            while not await server.execute("select pid from pg_locks where not granted"):
+                await asyncio.sleep(0.02)
+            half_way.kill()
+            await half_way.wait()
+    next_one = await migrator(server, "killed")
+    printed = (await next_one.communicate())[0].decode()
+    stage.require(next_one.returncode == 0, "the next one fails")
+    stage.require(all(name in printed for name in shipped()[1:]), "the next one did not do what the killed one left")
+
+
+async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:
+    """`python -m service migrate`, under way."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "migrate"),
+        cwd=ROOT,
+        env={"PATH": os.defpath, "DATABASE_URL": server.url(database=database)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def bad_address(stage: Stage) -> None:
+    """a host that does not exist; a wrong password, made right after a while: the service starts all the same"""
+    server = await stage.server()
+    await starved(stage, await stage.serve("postgresql://guarded:a-wrong-one@nowhere.invalid/tasks"))
+    service = await stage.serve(server.url("guarded:a-wrong-one"))
+    await starved(stage, service)
+    stage.require("password" in service.log.read_text(), "the log does not say that the password is wrong")
+    await server.execute("alter role guarded password 'a-wrong-one'")
+    stage.load = Load(service)
+    await asyncio.gather(stage.load.start(), stage.load.healed())
+
+
+async def starved(stage: Stage, service: ServiceProcess) -> None:
+    """Checks that a service without a database answers, says what is wrong, and gives nothing away."""
+    caller = service.caller()
+    stage.require((await caller.call("list_tasks", "GET", caller.tasks)).status == 503, "no refusal without a database")
+    stage.require((await service.get("/readyz")).status == 503, "/readyz says ready")
+    log = service.log.read_text()
+    stage.require("cannot be reached" in log, "the log does not say what is wrong")
+    stage.require("a-wrong-one" not in log, "the log has the password")

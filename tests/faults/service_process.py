@@ -1,0 +1,115 @@
+"""The service as production runs it: a process of its own, set up by its environment alone."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import msgspec
+import psutil
+
+from service.settings import ROOT, read_settings
+from tests.faults.client import Answer, Caller
+from tests.faults.postgres import free_port
+
+DEFAULTS = {
+    "JWT_SECRET": "of services that are there to be tried",
+    "LOG_LEVEL": "warning",
+    "ACQUIRE_TIMEOUT": "0.5",  # these three are shorter than the service's own, so that faults outlast them sooner
+    "STATEMENT_TIMEOUT": "1",
+    "SHUTDOWN_DELAY": "1",
+}
+
+PATIENCE = 15
+"""Seconds in which it must start, or stop."""
+
+
+class ServiceProcess:
+    """`python -m service serve` with `settings` in its environment; it prints to the file `log`."""
+
+    def __init__(self, log: Path, **settings: str) -> None:
+        self.log = log
+        self.port = free_port()
+        self.stopping = False
+        self.callers: list[Caller] = []
+        self._environment = {"PATH": os.defpath, "PORT": str(self.port), **DEFAULTS, **settings}
+        self.settings = read_settings(self._environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._first_workers: set[int] = set()
+
+    async def start(self) -> None:
+        """Returns when it answers. Raises TimeoutError, or RuntimeError when it ends instead."""
+        command = [sys.executable, "-m", "service", "serve"]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        async with asyncio.timeout(PATIENCE):
+            while len(self.workers()) < self.settings.workers or (await self.get("/livez")).status != 200:
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"the service did not start: {self.log.read_text().strip().splitlines()[-1:]}")
+                await asyncio.sleep(0.02)
+        self._first_workers = set(self.workers())
+
+    async def get(self, path: str) -> Answer:
+        """What it answers on a new connection."""
+        caller = Caller(self.settings, self.port, uuid4())
+        answer = await caller.call(path, "GET", path)
+        caller.close()
+        return answer
+
+    def caller(self, user_id: UUID | None = None) -> Caller:
+        """A user, whose answers count; one never seen before, unless `user_id` says who."""
+        self.callers.append(Caller(self.settings, self.port, user_id or uuid4()))
+        return self.callers[-1]
+
+    def workers(self) -> list[int]:
+        """The processes that serve."""
+        if not self._process or self._process.poll() is not None:
+            return []
+        if self.settings.workers == 1:
+            return [self._process.pid]
+        found = []
+        for child in psutil.Process(self._process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # a dead one is among them until it is buried
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
+
+    @property
+    def restarts(self) -> int:
+        """How many of the workers that began are gone, although nobody told them to stop."""
+        return 0 if self.stopping else len(self._first_workers.difference(self.workers()))
+
+    def errors(self) -> list[str]:
+        """What it logged as its own error: the kind, and the place."""
+        lines = (msgspec.json.decode(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{"))
+        logged = (line for line in lines if line["level"] == "error")
+        return sorted({f"{line['message']} {line.get('error')} {line.get('frames', [''])[-1]}" for line in logged})
+
+    def memory(self) -> float:
+        """Megabytes that the workers hold."""
+        return sum(psutil.Process(pid).memory_info().rss for pid in self.workers()) / 1e6
+
+    def terminate(self) -> None:
+        """Tells it to stop, as a deployment does."""
+        self.stopping = True
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """The status with which it ends. Raises subprocess.TimeoutExpired."""
+        return await asyncio.to_thread(self._process.wait, PATIENCE) if self._process else 0
+
+    async def close(self) -> None:
+        """Ends it and its workers at once."""
+        for caller in self.callers:
+            caller.close()
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self.ended()

@@ -1,0 +1,107 @@
+"""The checker of `make faults`: what it must not overlook. The faults themselves take minutes, and are no tests."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults.client import Answer, p99
+from tests.faults.crowd import Crowd
+from tests.faults.journal import UNKNOWN, Journal
+from tests.faults.pool_rows import served
+from tests.faults.service_process import ServiceProcess
+
+
+def answer(status: int, type: str = "about:blank") -> Answer:
+    problem = {"type": type, "title": "", "status": status, "detail": ""}
+    fields = {"content-type": "application/problem+json", "retry-after": "1"}
+    return Answer("create_task", 0, 1, status, fields, json.dumps(problem).encode())
+
+
+DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), Answer("create_task", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "titles", "lost", "twice", "undeclared"),
+    [
+        (DONE, ["a"], 0, 0, 0),
+        (DONE, [], 1, 0, 0),
+        (DONE, ["a", "a"], 0, 1, 0),
+        (DONE, ["a, edited"], 1, 0, 0),
+        (MAYBE, ["a"], 0, 0, 0),
+        (MAYBE, [], 0, 0, 0),
+        (MAYBE, ["a", "a"], 0, 1, 0),
+        (NOTHING, ["a"], 0, 0, 0),
+        (REFUSED, [], 0, 0, 0),
+        (REFUSED, ["a"], 0, 0, 1),
+        (answer(422), ["a"], 1, 0, 0),
+    ],
+)
+def test_journal_tells_what_is_there_from_what_was_told(
+    told: Answer, titles: list[str], lost: int, twice: int, undeclared: int
+) -> None:
+    journal = Journal()
+    journal.note("a", "a", told)
+
+    difference = journal.compare(titles)
+
+    assert (difference.lost, difference.twice, difference.undeclared) == (lost, twice, undeclared)
+
+
+def test_journal_holds_each_task_to_its_last_acknowledged_title() -> None:
+    journal = Journal()
+    journal.note("a", "a", DONE)
+    journal.note("a", "a, edited", DONE)
+    journal.note("a", None, MAYBE)
+
+    assert journal.compare(["a, edited"]).lost == 0
+    assert journal.compare([]).lost == 0
+    assert journal.compare(["a"]).lost == 1
+
+
+def test_journal_counts_tasks_that_vanish_under_their_writers() -> None:
+    journal = Journal()
+    journal.note("a", "a", DONE)
+    journal.note("a", "a, edited", answer(404))
+
+    assert journal.missing == 1
+
+
+def test_problem_is_none_without_what_frontends_rely_on() -> None:
+    assert answer(503).problem
+    assert Answer("get_task", 0, 1, 503, {"content-type": "text/plain"}, answer(503).body).problem is None
+    assert Answer("get_task", 0, 1, 503, {"content-type": "application/problem+json"}, answer(503).body).problem is None
+    assert Answer("get_task", 0, 1, 500, answer(503).fields, answer(503).body).problem is None
+
+
+async def test_crowd_calls_by_the_clock_although_nobody_is_answered(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "log", DATABASE_URL="postgresql://127.0.0.1/nowhere")  # it is not started
+    waiting: list[asyncio.StreamWriter] = []
+
+    async def answer_when_all_have_called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        waiting.append(writer)
+        if len(waiting) == 20:
+            for caller in waiting:
+                caller.write(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n")
+                caller.close()
+
+    async with await asyncio.start_server(answer_when_all_have_called, "127.0.0.1", service.port):
+        answers = await Crowd(service, 2).offer(rate=1000, calls=20)
+
+    assert [answer.status for answer in answers] == [201] * 20
+    await service.close()
+
+
+def test_served_counts_what_succeeded_in_its_time() -> None:
+    def ended(moment: float, status: int) -> Answer:
+        return Answer("create_task", 0, moment, status)
+
+    answers = [ended(9, 201), ended(10, 201), ended(11, 503), ended(11, 201), ended(12, 201)]
+
+    assert served(answers, 10, 2) == 1
+
+
+def test_p99_is_what_one_answer_in_a_hundred_exceeds() -> None:
+    assert p99(Answer("create_task", 0, seconds) for seconds in range(200)) == 198

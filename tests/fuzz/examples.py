@@ -1,0 +1,56 @@
+"""Examples that hypothesis makes: any JSON, objects near a good one; and attempting as many as are asked for."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import hypothesis
+from hypothesis import HealthCheck, Phase
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.fuzz.tally import Tally
+
+T = TypeVar("T")
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+"""Any JSON that is small, and NaN and the infinities, which are none."""
+
+
+@st.composite
+def near(draw: st.DrawFn, good: dict[str, Any], members: dict[str, SearchStrategy[Any]]) -> dict[str, Any]:
+    """The good object, with up to three of the members left out, put in or changed."""
+    changed = dict(good)
+    for name in draw(st.lists(st.sampled_from(list(members)), max_size=3)):
+        if name in changed and draw(st.booleans()):
+            del changed[name]
+        else:
+            changed[name] = draw(members[name])
+    return changed
+
+
+def run(tally: Tally, examples: SearchStrategy[T], attempt: Callable[[T], object], cases: int, seed: int) -> None:
+    """Attempts that many examples, or fewer when one fails: that one is noted."""
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=cases,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # to find a simpler one that fails may take minutes
+    )
+    @hypothesis.given(examples)
+    def each(example: T) -> None:
+        tally.cases += 1
+        attempt(example)
+
+    try:
+        each()
+    except Exception as error:  # whatever it is, the other kinds are still worth trying
+        tally.failures.append("".join(traceback.format_exception(error)))

@@ -1,0 +1,78 @@
+"""What came back: how many cases, which statuses, which failures; and what must never come back."""
+
+import json
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+from service.api.openapi.operations import UNREACHED
+from tests.hostile.target import Target
+from tests.wire import Address, Answer, Wire, request
+
+COLUMNS = "{:<10} {:>7} {:>5} {:>9}  {}"
+HEADINGS = ("kind", "cases", "5xx", "failures", "answers")
+
+
+class Tally:
+    """The cases of one kind. `statuses` counts every answer, of which a case may have several, or none (0)."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.cases = 0
+        self.statuses: Counter[int] = Counter()
+        self.failures: list[str] = []
+
+    def row(self) -> str:
+        """The kind's line of the table."""
+        broken = sum(number for status, number in self.statuses.items() if status >= 500)
+        answers = ", ".join(f"{status}: {number}" for status, number in sorted(self.statuses.items()))
+        return COLUMNS.format(self.kind, self.cases, broken, len(self.failures), answers)
+
+
+class Line:
+    """A connection, made anew when it has ended. What comes on it is counted, and held to what is promised."""
+
+    def __init__(self, address: Address, tally: Tally) -> None:
+        self._address = address
+        self._tally = tally
+        self._wire: Wire | None = None
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._wire:
+            self._wire.__exit__()
+
+    def ask(self, sent: bytes, documented: set[int]) -> Answer:
+        """The answer to a request. Fails on one that is not promised, and on none for ten seconds."""
+        with ExitStack() as ending:
+            wire = ending.enter_context(self._wire or Wire(self._address))
+            self._wire = None
+            answer = wire.send(sent).answer()
+            self._tally.statuses[answer.status] += 1
+            assert_promised(answer, documented)
+            if answer.headers.get("connection") != "close":
+                ending.pop_all()
+                self._wire = wire
+        return answer
+
+
+def assert_promised(answer: Answer, documented: set[int]) -> None:
+    """Fails on an answer that has another status, or blames the service, or is a refusal and no problem document."""
+    assert answer.status in documented, f"{answer.status} is not documented"
+    assert answer.status < 500, answer.body
+    if answer.status >= 400:
+        answer.refusal()
+
+
+def documented(target: Target) -> dict[str, set[int]]:
+    """The statuses that each operation may answer with, as the service itself says; and all of them, by the name ""."""
+    document: dict[str, Any] = json.loads(target.ask(request("GET", "/openapi.json")).body)
+    unreached = {kind.status for kind in UNREACHED}
+    found = {
+        operation["operationId"]: unreached.union(map(int, operation["responses"]))
+        for item in document["paths"].values()
+        for operation in item.values()
+    }
+    return found | {"": unreached.union(*found.values())}

@@ -1,0 +1,244 @@
+"""What Prometheus gets to see, scraped over HTTP after requests that are known, and where it cannot be seen."""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.db.url import for_psycopg
+from service.settings import ROOT, SettingsError, read_settings
+from tests.serving import SECRET, Api, serving, until
+from tests.wire import Wire
+
+Figures = dict[tuple[str, ...], float]
+"""The value of each series, by its name and its labels' values in the order of the labels' names."""
+
+Rows = Callable[..., list[Any]]
+
+NOWHERE = "postgresql://127.0.0.1:1/none"
+
+
+class Measured:
+    """The application with metrics."""
+
+    def __init__(self, api: Api, port: int) -> None:
+        self.api = api
+        self.port = port
+
+    def look(self) -> Figures:
+        return scrape(self.port)
+
+    def value(self, *series: str) -> float:
+        """The value of the series, or 0 when there is none yet."""
+        return self.look().get(series, 0)
+
+
+def scrape(port: int) -> Figures:
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+    samples = (sample for family in text_string_to_metric_families(answer.text) for sample in family.samples)
+    return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in samples}
+
+
+def free_ports(number: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+        with suppress(OSError, OverflowError):
+            for neighbour in range(port, port + number):
+                socket.create_server(("127.0.0.1", neighbour)).close()
+            return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def measured(**settings: Any) -> Iterator[Measured]:
+    port = free_ports(1)
+    with serving(metrics_port=port, **settings) as api:
+        until(lambda: listens(port))
+        yield Measured(api, port)
+
+
+@contextmanager
+def locked(database: str) -> Iterator[None]:
+    """Within it, whoever touches tasks waits."""
+    with psycopg.connect(for_psycopg(database)) as connection:
+        connection.execute("lock table tasks")
+        yield
+
+
+@pytest.fixture
+def service(database: str) -> Iterator[Measured]:
+    with measured(database_url=database) as running:
+        yield running
+
+
+def test_metrics_count_requests_by_operation_and_status(service: Measured) -> None:
+    ada = service.api.caller()
+
+    task = ada.create(title="x").json()["id"]
+    ada.create(title="")
+    ada.list()
+    ada.get(task)
+    ada.get(task)
+    ada.get(str(uuid4()))
+    ada.update(task, title="y")
+    ada.complete(task)
+    ada.delete(task)
+    for path in (ada.tasks, "/livez", "/nowhere"):
+        service.api.anonymous.get(path)
+
+    name = "task_service_request_seconds_count"
+    assert {key[1:]: value for key, value in service.look().items() if key[0] == name} == {
+        ("create_task", "201"): 1,
+        ("create_task", "422"): 1,
+        ("list_tasks", "200"): 1,
+        ("list_tasks", "401"): 1,
+        ("get_task", "200"): 2,
+        ("get_task", "404"): 1,
+        ("update_task", "200"): 1,
+        ("complete_task", "200"): 1,
+        ("delete_task", "204"): 1,
+        ("livez", "200"): 1,
+        ("unrouted", "404"): 1,
+    }
+
+
+def test_metrics_hold_each_duration_in_all_buckets_that_it_fits_in(service: Measured, rows: Rows) -> None:
+    ada = service.api.caller()
+    task = ada.create(title="x").json()["id"]
+    rows("create function wait() returns trigger language plpgsql as $$ begin perform pg_sleep(.3); return new; end $$")
+    rows("create trigger wait before update on tasks for each row execute function wait()")
+
+    ada.complete(task)
+
+    figures, name = service.look(), "task_service_request_seconds"
+    counts = [figures[f"{name}_bucket", bound, "complete_task", "200"] for bound in ("0.1", "0.25", "5.0", "+Inf")]
+    assert counts == [0, 0, 1, 1]
+    assert figures[f"{name}_sum", "complete_task", "200"] >= 0.3
+
+
+def test_metrics_count_verified_and_remembered_tokens(service: Measured) -> None:
+    for caller in (service.api.caller(), service.api.caller()):
+        caller.list()
+        caller.list()
+    service.api.anonymous.get(f"/api/{uuid4()}/tasks", headers={"Authorization": "Bearer none"})
+
+    assert service.value("task_service_token_cache_misses_total") == 3
+    assert service.value("task_service_cached_tokens") == 2
+
+
+def test_metrics_show_connections_and_who_waits_for_one(database: str) -> None:
+    bounds = {"pool_min_size": 1, "pool_max_size": 1, "acquire_timeout": 1, "max_waiting": 1, "statement_timeout": 30}
+    with measured(database_url=database, **bounds) as service, ThreadPoolExecutor(3) as crowd:
+        ada = service.api.caller()
+        ada.create(title="x")
+        assert service.value("task_service_database_connections", "idle") == 1
+        with locked(database):
+            first = crowd.submit(ada.create, title="y")
+            until(lambda: service.value("task_service_database_connections", "busy") == 1)
+            second = crowd.submit(ada.create, title="z")
+            until(lambda: service.value("task_service_waiting_requests") == 1)
+            assert ada.create(title="too many").status_code == 503
+            assert second.result().status_code == 503
+        assert first.result().status_code == 201
+
+        assert service.value("task_service_shed_requests_total") == 1
+        assert service.value("task_service_acquire_timeouts_total") == 1
+        assert service.value("task_service_waiting_requests") == 0
+
+
+def test_metrics_count_errors_of_the_database_by_class(database: str, rows: Rows) -> None:
+    name = "task_service_database_errors_total"
+    with measured(database_url=database, statement_timeout=0.2) as service:
+        ada = service.api.caller()
+        ada.create(title="x")
+        assert service.value(name, "23") == 1  # the user's row was not there yet
+        with locked(database):
+            assert ada.create(title="y").status_code == 503
+        assert service.value(name, "57") == 1
+        rows("alter table tasks rename to things")
+        assert ada.create(title="z").status_code == 503
+        assert service.value(name, "42") == 1
+
+
+def test_metrics_count_connections_that_cannot_be_made() -> None:
+    with measured(database_url=NOWHERE) as service:
+        until(lambda: service.value("task_service_database_errors_total", "08"))
+
+
+def test_metrics_count_what_no_endpoint_sees(service: Measured) -> None:
+    with Wire(service.api.address) as wire:
+        assert wire.send(b"no request\r\n\r\n").answer().status == 400
+
+    assert service.value("task_service_refused_connections_total", "400") == 1
+
+
+def test_metrics_count_log_lines_that_were_dropped(service: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.observability.log.CAPACITY", 0)
+    logging.getLogger("service").error("there is no room for this")
+
+    assert service.value("task_service_dropped_log_lines_total") == 1
+
+
+def test_metrics_tell_of_the_process(service: Measured) -> None:
+    assert service.value("process_resident_memory_bytes") > 1e6
+
+
+def test_metrics_are_not_on_the_public_port(service: Measured) -> None:
+    assert service.api.anonymous.get("/metrics").status_code == 404
+
+
+def test_metrics_have_a_port_for_each_worker_and_for_those_that_replace_them(database: str) -> None:
+    public, first = free_ports(1), free_ports(2)
+    environment = {
+        "DATABASE_URL": database,
+        "JWT_SECRET": SECRET,
+        "PORT": str(public),
+        "METRICS_PORT": str(first),
+        "WORKERS": "2",
+        "SHUTDOWN_DELAY": "0",
+    }
+    with subprocess.Popen([sys.executable, "-m", "service", "serve"], cwd=ROOT, env=environment) as service:
+        try:
+            until(lambda: len(owners(service.pid, first)) == 2)
+            before = owners(service.pid, first)
+            assert scrape(first)["process_resident_memory_bytes",] > 1e6
+            service.send_signal(signal.SIGHUP)
+            until(lambda: len(owners(service.pid, first) - before) == 2)
+        finally:
+            service.terminate()
+    assert service.returncode == 0
+
+
+@pytest.mark.parametrize(("first", "workers"), [("4000", "1"), ("3999", "2"), ("65535", "2")])
+def test_metrics_ports_that_cannot_be_had_are_refused_at_the_start(first: str, workers: str) -> None:
+    values = {"DATABASE_URL": NOWHERE, "JWT_SECRET": SECRET, "METRICS_PORT": first, "WORKERS": workers}
+    with pytest.raises(SettingsError, match="METRICS_PORT"):
+        read_settings(values)
+
+
+def owners(supervisor: int, first: int) -> set[int]:
+    """Which of its processes listen on the port or on the next."""
+    found = set()
+    with suppress(psutil.NoSuchProcess):  # it was just leaving
+        for child in psutil.Process(supervisor).children():
+            if any(c.laddr.port in (first, first + 1) for c in child.net_connections() if c.status == "LISTEN"):
+                found.add(child.pid)
+    return found

@@ -1,0 +1,241 @@
+"""Pages, order and filters of the list: every task exactly once, and a clear word for each bad parameter."""
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from service.tasks.query import ORDERS
+from tests.proxy import Proxy
+from tests.serving import Api, Caller, serving, until
+from tests.wire import Wire, request
+
+Rows = Callable[..., list[Any]]
+
+
+def listed(caller: Caller, query: str) -> list[str]:
+    """The titles on one page."""
+    response = caller.request("GET", f"{caller.tasks}?{query}")
+    assert response.status_code == 200, response.text
+    return [task["title"] for task in response.json()]
+
+
+def walk(caller: Caller, query: str, between: Callable[[], Any] = lambda: None) -> list[Any]:
+    """The tasks of all pages, one page after another by the Link header."""
+    tasks, url = [], f"{caller.tasks}?{query}"
+    while url:
+        response = caller.request("GET", url)
+        assert response.status_code == 200, response.text
+        tasks += response.json()
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
+        url = link[1] if link else ""
+        between()
+    return tasks
+
+
+def refused(caller: Caller, query: str) -> str:
+    """The parameter that a 422 names."""
+    response = caller.request("GET", f"{caller.tasks}?{query}")
+    assert response.status_code == 422, response.text
+    (error,) = response.json()["errors"]
+    assert error["loc"][0] == "query"
+    return str(error["loc"][-1])
+
+
+@pytest.fixture
+def three(ada: Caller) -> list[Any]:
+    """Three tasks made in the order a, b, c and last changed in the order b, c, a; b is completed."""
+    tasks = [ada.create(title=title, description=f"about {title}").json() for title in "abc"]
+    ada.complete(tasks[1]["id"])
+    ada.update(tasks[2]["id"], description="other")
+    ada.update(tasks[0]["id"], description="50% Off_now")
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        ("sort=-created_at", "cba"),
+        ("sort=created_at", "abc"),
+        ("sort=-updated_at", "acb"),
+        ("sort=updated_at", "bca"),
+        ("completed=true", "b"),
+        ("completed=false", "ca"),
+        ("q=about", "b"),
+        ("q=OTHER", "c"),
+        ("q=0%25%20o", "a"),
+        ("q=f_n", "a"),
+        ("q=_", "a"),
+        ("q=%25", "a"),
+        ("q=C", "c"),
+        ("q=nowhere", ""),
+        ("q=b&completed=true&sort=created_at", "b"),
+        ("limit=2", "cb"),
+        ("limit=500", "cba"),
+        ("unknown=1&also=%00", "cba"),
+        ("", "cba"),
+    ],
+)
+def test_list_tasks_gives_what_the_query_asks_for(ada: Caller, three: list[Any], query: str, titles: str) -> None:
+    assert listed(ada, query) == list(titles)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("limit=0", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=501", "limit"),
+        ("limit=1e2", "limit"),
+        ("limit=9223372036854775808", "limit"),
+        ("limit=true", "limit"),
+        ("limit=", "limit"),
+        ("limit=%D9%A1", "limit"),
+        ("limit=1&limit=1", "limit"),
+        ("completed=yes", "completed"),
+        ("completed=True", "completed"),
+        ("completed=true&completed=false", "completed"),
+        ("sort=title", "sort"),
+        ("sort=", "sort"),
+        ("q=", "q"),
+        ("q=" + "x" * 201, "q"),
+        ("q=a%00b", "q"),
+        ("q=%ff", "query"),
+        ("cursor=", "cursor"),
+        ("cursor=abc", "cursor"),
+        ("cursor=" + "A" * 52, "cursor"),
+        ("cursor=" + "A" * 51 + "=", "cursor"),
+        ("&".join(f"p{n}=1" for n in range(200)), "query"),
+    ],
+)
+def test_list_tasks_names_the_parameter_at_fault(ada: Caller, query: str, name: str) -> None:
+    assert refused(ada, query) == name
+
+
+def test_list_tasks_takes_no_cursor_of_another_user_order_or_filter(ada: Caller, bob: Caller) -> None:
+    for n in range(3):
+        ada.create(title=f"task {n}")
+        bob.create(title=f"task {n}")
+    link = ada.request("GET", f"{ada.tasks}?limit=1").headers["link"]
+    cursor = re.search("cursor=([^&>]+)", link)
+    assert cursor
+
+    assert listed(ada, f"limit=1&cursor={cursor[1]}") == ["task 1"]
+    assert listed(ada, f"cursor={cursor[1]}") == ["task 1", "task 0"]
+    assert refused(bob, f"limit=1&cursor={cursor[1]}") == "cursor"
+    assert refused(ada, f"limit=1&sort=created_at&cursor={cursor[1]}") == "cursor"
+    assert refused(ada, f"limit=1&completed=true&cursor={cursor[1]}") == "cursor"
+    changed = cursor[1][:-1] + ("A" if cursor[1][-1] != "A" else "B")
+    assert refused(ada, f"limit=1&cursor={changed}") == "cursor"
+
+
+def test_list_tasks_has_no_link_after_the_last_page(ada: Caller) -> None:
+    for n in range(4):
+        ada.create(title=f"task {n}")
+
+    assert "link" in ada.request("GET", f"{ada.tasks}?limit=3").headers
+    assert "link" not in ada.request("GET", f"{ada.tasks}?limit=4").headers
+    assert "link" not in ada.list().headers
+
+
+@pytest.mark.parametrize("sort", ["-created_at", "created_at", "-updated_at", "updated_at"])
+def test_list_tasks_pages_give_every_task_once_though_many_share_a_time(ada: Caller, rows: Rows, sort: str) -> None:
+    ada.create(title="the first")
+    rows(
+        """insert into tasks (user_id, title, created_at, updated_at)
+        select %s, 'task ' || n, now() - (n / 7) * interval '1 hour', now() - (n %% 5) * interval '1 hour'
+        from generate_series(1, 999) as n""",
+        ada.id,
+    )
+
+    tasks = walk(ada, f"limit=100&sort={sort}")
+
+    column = sort.lstrip("-")
+    assert len({task["id"] for task in tasks}) == len(tasks) == 1000
+    order = [(task[column], task["id"]) for task in tasks]
+    assert order == sorted(order, reverse=sort.startswith("-"))
+
+
+def test_list_tasks_without_limit_streams_the_filtered_list(ada: Caller, rows: Rows) -> None:
+    ada.create(title="the first")
+    rows(
+        """insert into tasks (user_id, title, completed)
+        select %s, 'task ' || n, n %% 2 = 0 from generate_series(1, 2400) as n""",
+        ada.id,
+    )
+
+    assert len(listed(ada, "completed=true")) == 1200
+    assert len(listed(ada, "sort=created_at")) == 2401
+
+
+@pytest.mark.parametrize("query", ["", *(f"?sort={sort}" for sort in ORDERS), "?limit=4", "?q=z"])
+def test_list_tasks_reads_each_long_task_by_itself(proxy: Proxy, query: str) -> None:
+    with serving(database_url=proxy.url) as api:
+        ada = api.caller()
+        tasks = [ada.create(title="z", description=text * 4097).json() for text in ("", "y", "x", "")]
+        before = proxy.statements
+
+        response = ada.request("GET", ada.tasks + query)
+
+        assert response.json() == (tasks if query in ("?sort=created_at", "?sort=updated_at") else tasks[::-1])
+        assert proxy.statements - before == 3
+
+
+@pytest.fixture
+def ninety_long(ada: Caller, rows: Rows) -> None:
+    """Tasks of 1 MB, which nobody reads at once; and a short one."""
+    ada.create(title="the first")
+    rows(
+        """insert into tasks (user_id, title, description)
+        select %s, n, repeat('x', 1000000) from generate_series(1, 90) as n""",
+        ada.id,
+    )
+
+
+@pytest.mark.usefixtures("ninety_long")
+def test_list_tasks_leaves_out_a_long_task_that_is_deleted_while_it_is_read(api: Api, ada: Caller, rows: Rows) -> None:
+    with Wire(api.address, receive_buffer=4096) as wire:
+        wire.send(request("GET", ada.tasks, f"Authorization: Bearer {ada.token}"))
+        until(lambda: rows("delete from tasks where title = '1' returning id"))
+        listed = json.loads(wire.answer().body)
+
+    assert {task["title"] for task in listed} == {"the first", *map(str, range(2, 91))}
+
+
+@pytest.mark.usefixtures("ninety_long")
+def test_list_tasks_that_cannot_go_on_is_cut_short(api: Api, ada: Caller, rows: Rows) -> None:
+    with Wire(api.address, receive_buffer=4096) as wire:
+        wire.send(request("GET", ada.tasks, f"Authorization: Bearer {ada.token}"))
+        until(lambda: rows("alter table tasks rename to gone") == [])
+        received = wire.rest()
+
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(received) < 90_000_000
+    assert not received.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_list_tasks_walk_of_10000_yields_every_survivor_once_while_others_come_and_go(
+    api: Api, ada: Caller, rows: Rows
+) -> None:
+    ada.create(title="the first")
+    rows(
+        """insert into tasks (user_id, title, created_at)
+        select %s, 'task ' || n, now() - n * interval '1 second' from generate_series(1, 9999) as n""",
+        ada.id,
+    )
+    before = {str(id) for (id,) in rows("select id from tasks")}
+
+    def come_and_go() -> None:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: ada.create(title="new"), range(4)))
+        rows("delete from tasks where id in (select id from tasks order by random() limit 20)")
+
+    seen = [task["id"] for task in walk(ada, "limit=500", come_and_go)]
+
+    survivors = before & {str(id) for (id,) in rows("select id from tasks")}
+    assert len(survivors) > 9000
+    assert len(seen) == len(set(seen))
+    assert survivors <= set(seen)
