@@ -10,20 +10,20 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from service.api.endpoint import Private, Public, Service
+from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
 from service.api.middleware import across_origins, compressed
 from service.api.openapi.document import Documents
-from service.api.payloads import refusal
+from service.api.payloads import problem_response
 from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.api.routing import FlatRoutes, Row, starlette_routes
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.observability.health import Health
 from service.observability.log import Output, RequestLog
-from service.observability.metrics import CountedLog, Metrics, expose
-from service.observability.server_timing import TimedDatabase, TimedPrivate
+from service.observability.metrics import CountedLog, Metrics, serve_metrics
+from service.observability.server_timing import TimedDatabase, TimedEndpoint
 from service.settings import Settings
-from service.shutdown import announced
+from service.shutdown import delayed_shutdown
 from service.tasks.handlers import complete_task, create_task, delete_task, get_task, update_task
 from service.tasks.list import list_tasks
 from service.tasks.query import Cursors
@@ -44,13 +44,13 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
     database = TimedDatabase(settings) if settings.server_timing else Database(settings)
-    private = TimedPrivate if settings.server_timing else Private
+    private = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
     health = Health(settings, database)
     metrics = Metrics(authenticator, database, output)
     log = RequestLog(settings.log_level, output)
     if settings.metrics_port:
         log = CountedLog(settings.log_level, output, metrics)
-    service = Service(settings, authenticator, database, log, Cursors(settings))
+    service = Dependencies(settings, authenticator, database, log, Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
     table: list[Row] = []
@@ -58,7 +58,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         endpoint = private(handler, service)
         table.append((method, path, compressed(endpoint) if handler is list_tasks else endpoint))
     for path, respond in zip(PUBLIC, responders, strict=True):
-        table.append(("GET", path, Public(respond, service, name=path[1:])))
+        table.append(("GET", path, PublicEndpoint(respond, service, name=path[1:])))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -68,10 +68,10 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             await database.open()
             watches.append(asyncio.create_task(health.watch()))
             if settings.metrics_port:
-                watches.append(asyncio.create_task(expose(metrics, settings)))
+                watches.append(asyncio.create_task(serve_metrics(metrics, settings)))
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be walked by every collection
-            with announced(health, settings.shutdown_delay):
+            with delayed_shutdown(health, settings.shutdown_delay):
                 yield {"refused": metrics.refused}  # for conversation.py to count in
         finally:
             for watch in watches:
@@ -84,7 +84,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     async def unrouted(_: Any, error: Any) -> Any:
         kind = METHOD_NOT_ALLOWED if error.status_code == 405 else NOT_FOUND
         allow = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-        return Public(lambda: refusal(Problem(kind, headers=allow)), service, name="unrouted")
+        return PublicEndpoint(lambda: problem_response(Problem(kind, headers=allow)), service, name="unrouted")
 
     starlette = Starlette(
         routes=starlette_routes(table), lifespan=lifespan, exception_handlers={HTTPException: unrouted}

@@ -11,7 +11,7 @@ from service.observability.health import Health
 
 
 @contextmanager
-def announced(health: Health, delay: float) -> Iterator[None]:
+def delayed_shutdown(health: Health, delay: float) -> Iterator[None]:
     """Within it, SIGTERM first makes readiness false, and reaches the server's own handler `delay` seconds later.
 
     A balancer needs that time to notice; uvicorn alone closes its listener at once. Ctrl-C does not wait. A second

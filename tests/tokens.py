@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from service.api.problems import Kind, Problem
+from service.api.problems import ProblemType, problem_for
 from service.auth.authenticator import Authenticator
+from service.auth.errors import InvalidToken, KeysUnavailable
 from service.settings import Settings
 
 ALGORITHMS: dict[str, Algorithm] = get_default_algorithms()
@@ -118,11 +119,11 @@ async def running(**settings: Any) -> AsyncIterator[Authenticator]:
         await authenticator.close()
 
 
-async def refusal(authenticator: Authenticator, authorization: bytes) -> Kind:
-    with pytest.raises(Problem) as caught:
+async def refusal(authenticator: Authenticator, authorization: bytes) -> ProblemType:
+    with pytest.raises((InvalidToken, KeysUnavailable)) as caught:
         await authenticator.verify(authorization)
     assert authenticator.cached(authorization) is None
-    return caught.value.kind
+    return problem_for(caught.value).type
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -11,7 +11,15 @@ from typing import TypeVar
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from service.api.payloads import CutShort, Fields, Response, decode, read_body, refusal, send_response
+from service.api.payloads import (
+    RequestHeaders,
+    Response,
+    ResponseAborted,
+    decode,
+    problem_response,
+    read_body,
+    send_response,
+)
 from service.api.problems import (
     FORBIDDEN,
     OUTCOME_UNKNOWN,
@@ -23,9 +31,9 @@ from service.api.problems import (
     problem_for,
 )
 from service.auth.authenticator import Authenticator, User
-from service.db.connection import UUID
+from service.db import UUID
 from service.db.database import Database
-from service.observability.log import RequestLog, request_id
+from service.observability.log import RequestLog, accept_request_id
 from service.settings import Settings
 from service.tasks.query import Cursors
 
@@ -40,7 +48,7 @@ CANONICAL = re.compile(UUID_PATTERN).fullmatch
 PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), (b"vary", b"authorization"))
 
 
-class Service(msgspec.Struct, frozen=True):
+class Dependencies(msgspec.Struct, frozen=True):
     """What every endpoint works with; made once, in app.py."""
 
     settings: Settings
@@ -56,17 +64,17 @@ class Request(msgspec.Struct, gc=False):
     user: User
     task_id: UUID | None
     query: bytes
-    fields: Fields
+    headers: RequestHeaders
     receive: Receive
-    service: Service
+    dependencies: Dependencies
 
     @property
     def database(self) -> Database:
-        return self.service.database
+        return self.dependencies.database
 
     async def body(self) -> bytes:
         """The whole body. Raises Problem when it is encoded, too large or cut short."""
-        return await read_body(self.receive, self.fields, self.service.settings.max_body_bytes)
+        return await read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
 
     async def json(self, decoder: msgspec.json.Decoder[T]) -> T:
         """The body as the decoder's type. Raises Problem(INVALID) that names the member at fault."""
@@ -76,58 +84,58 @@ class Request(msgspec.Struct, gc=False):
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Private:
+class AuthenticatedEndpoint:
     """An endpoint for the user in the path and nobody else. Refuses in the order 401, 422 (path), 403."""
 
-    def __init__(self, handler: Handler, service: Service) -> None:
+    def __init__(self, handler: Handler, dependencies: Dependencies) -> None:
         self.name = handler.__name__
         self._handler = handler
-        self._service = service
+        self._dependencies = dependencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        fields = _fields(scope["headers"])
-        number = request_id(fields.get(b"x-request-id"))
+        headers = _by_name(scope["headers"])
+        request_id = accept_request_id(headers.get(b"x-request-id"))
         try:
-            user = await self._user(fields)
+            user = await self._user(headers)
             request = Request(
-                user, _task_id(scope["path_params"], user), scope["query_string"], fields, receive, self._service
+                user, _task_id(scope["path_params"], user), scope["query_string"], headers, receive, self._dependencies
             )
             response = await self._handler(request)
         except (Exception, asyncio.CancelledError) as error:
-            response = refusal(self._problem(error, scope, number))
+            response = problem_response(self._problem(error, scope, request_id))
         status = response.status
         try:
-            await send_response(send, response, (*PRIVATE, (b"x-request-id", number)))
+            await send_response(send, response, (*PRIVATE, (b"x-request-id", request_id)))
         except (Exception, asyncio.CancelledError) as error:  # between the pages of a list
-            status = self._problem(error, scope, number).kind.status  # for the log: the caller has seen 200
-            raise CutShort from None
+            status = self._problem(error, scope, request_id).type.status  # for the log: the caller has seen 200
+            raise ResponseAborted from None
         finally:
-            self._service.log.write(scope["method"], self.name, status, perf_counter() - started, number)
+            self._dependencies.log.write(scope["method"], self.name, status, perf_counter() - started, request_id)
 
-    def _problem(self, error: BaseException, scope: Scope, number: bytes) -> Problem:
+    def _problem(self, error: BaseException, scope: Scope, request_id: bytes) -> Problem:
         if not isinstance(error, Exception):  # the stop has its deadline
             return Problem(UNAVAILABLE if scope["method"] in ("GET", "HEAD") else OUTCOME_UNKNOWN)
         problem = problem_for(error)  # a row of the error table
-        if problem.kind.status == 500:
-            logger.error("%s failed, request %s", self.name, number.decode(), exc_info=error)
+        if problem.type.status == 500:
+            logger.error("%s failed, request %s", self.name, request_id.decode(), exc_info=error)
         return problem
 
-    async def _user(self, fields: Fields) -> User:
-        authorization = fields.get(b"authorization")
+    async def _user(self, headers: RequestHeaders) -> User:
+        authorization = headers.get(b"authorization")
         if authorization is None:
             raise Problem(UNAUTHORIZED)
-        authenticator = self._service.authenticator
+        authenticator = self._dependencies.authenticator
         return authenticator.cached(authorization) or await authenticator.verify(authorization)
 
 
-def _fields(headers: list[tuple[bytes, bytes]]) -> Fields:
-    """The fields by name; the values of one that comes twice are a list (RFC 9110, section 5.3)."""
-    fields: Fields = dict(headers)
-    if len(fields) == len(headers):
-        return fields
+def _by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:
+    """The headers by name. The values of a repeated header are joined to one list (RFC 9110, section 5.3)."""
+    headers: RequestHeaders = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
     values = defaultdict(list)
-    for name, value in headers:
+    for name, value in pairs:
         values[name].append(value)
     return {name: b", ".join(several) for name, several in values.items()}
 
@@ -135,25 +143,25 @@ def _fields(headers: list[tuple[bytes, bytes]]) -> Fields:
 def _task_id(path: dict[str, str], user: User) -> UUID | None:
     """The task's id, once the path is known to be this user's."""
     for name, text in path.items():
-        if text != user.id and not CANONICAL(text):
+        if text != user.id_text and not CANONICAL(text):
             raise invalid(["path", name], "is not a UUID", "uuid")
-    if path["user_id"].lower() != user.id:
+    if path["user_id"].lower() != user.id_text:
         raise Problem(FORBIDDEN)
     task_id = path.get("task_id")
     return UUID(task_id) if task_id else None
 
 
-class Public:
+class PublicEndpoint:
     """An endpoint for everybody. It asks neither the token nor the database."""
 
-    def __init__(self, respond: Callable[[], Response], service: Service, name: str) -> None:
+    def __init__(self, respond: Callable[[], Response], dependencies: Dependencies, name: str) -> None:
         self.name = name
         self._respond = respond
-        self._service = service
+        self._dependencies = dependencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        number = request_id(dict(scope["headers"]).get(b"x-request-id"))
+        request_id = accept_request_id(dict(scope["headers"]).get(b"x-request-id"))
         response = self._respond()
-        await send_response(send, response, ((b"x-request-id", number),))
-        self._service.log.write(scope["method"], self.name, response.status, perf_counter() - started, number)
+        await send_response(send, response, ((b"x-request-id", request_id),))
+        self._dependencies.log.write(scope["method"], self.name, response.status, perf_counter() - started, request_id)

@@ -4,7 +4,7 @@ import re
 
 from xxhash import xxh64_intdigest
 
-from service.api.payloads import JSON, Fields, Response
+from service.api.payloads import JSON, RequestHeaders, Response
 from service.api.problems import Headers, invalid
 
 ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -31,9 +31,9 @@ def list_tag(body: bytes, headers: Headers) -> Headers:
     return ((b"etag", b'W/"%x"' % checksum),)
 
 
-def acceptable_versions(fields: Fields) -> list[str] | None:
+def parse_if_match(headers: RequestHeaders) -> list[str] | None:
     """The versions that If-Match allows a write to find; None for any. Raises Problem(INVALID)."""
-    value = fields.get(b"if-match")
+    value = headers.get(b"if-match")
     if value is None:
         return None
     tags = _tags(value, "If-Match")
@@ -43,13 +43,13 @@ def acceptable_versions(fields: Fields) -> list[str] | None:
     return [version[1].decode() for version in versions if version]
 
 
-def known_tags(fields: Fields) -> list[bytes]:
+def parse_if_none_match(headers: RequestHeaders) -> list[bytes]:
     """What If-None-Match says that the caller has. Raises Problem(INVALID)."""
-    value = fields.get(b"if-none-match")
+    value = headers.get(b"if-none-match")
     return [] if value is None else [tag.removeprefix(b"W/") for tag in _tags(value, "If-None-Match")]
 
 
-def unless_known(known: list[bytes], tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
+def not_modified_or(known: list[bytes], tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
     """200 with the body and its ETag, or 304 when the caller has that."""
     if known and (b"*" in known or tag[0][1].removeprefix(b"W/") in known):
         return Response(304, headers=tag)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
-from service.api.payloads import refusal
+from service.api.payloads import problem_response
 from service.api.problems import NOT_FOR_THIS_PAGE, Problem
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ class CrossOrigins(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        refused = refusal(Problem(NOT_FOR_THIS_PAGE))
+        refused = problem_response(Problem(NOT_FOR_THIS_PAGE))
         return Response(refused.body, refused.status, {"Vary": "Origin"}, "application/problem+json")
 
 

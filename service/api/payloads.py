@@ -10,8 +10,8 @@ from starlette.types import Receive, Send
 from service.api.problems import CONTENT_TOO_LARGE, UNSUPPORTED_ENCODING, Headers, Problem, invalid
 
 T = TypeVar("T")
-Fields = dict[bytes, bytes]
-"""A request's header fields by lower-case name."""
+RequestHeaders = dict[bytes, bytes]
+"""A request's headers by lower-case name."""
 
 JSON: Headers = ((b"content-type", b"application/json"),)
 CLOSE: Headers = ((b"connection", b"close"),)
@@ -21,11 +21,11 @@ PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
 encode = msgspec.json.Encoder().encode
 
 
-class Unheard(ConnectionError):
+class ClientDisconnected(ConnectionError):
     """Raised by `send` for a part of an answer that nobody will hear: the caller has left, or asked for its head."""
 
 
-class CutShort(Exception):
+class ResponseAborted(Exception):
     """Raised by an endpoint whose answer broke off after its head: the connection must end without the answer's end."""
 
 
@@ -38,34 +38,34 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     more: AsyncIterator[bytes] | None = None
 
 
-def refusal(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     """The answer that a problem becomes."""
-    return Response(problem.kind.status, problem.document(), PROBLEM + problem.headers)
+    return Response(problem.type.status, problem.document(), PROBLEM + problem.headers)
 
 
 async def send_response(send: Send, response: Response, headers: Headers) -> None:
     """Sends `response`, with `headers` added to its own."""
-    fields = [*response.headers, *headers]  # a list, which middleware may add to
+    sent = [*response.headers, *headers]  # a list, which middleware may add to
     if response.more is None and response.status not in (204, 304):
-        fields.append((b"content-length", b"%d" % len(response.body)))
-    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+        sent.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": "http.response.start", "status": response.status, "headers": sent})
     if response.more is None:
         await send({"type": "http.response.body", "body": response.body})
         return
-    with suppress(Unheard):
+    with suppress(ClientDisconnected):
         await send({"type": "http.response.body", "body": response.body, "more_body": True})
         async for piece in response.more:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
 
 
-async def read_body(receive: Receive, fields: Fields, limit: int) -> bytes:
+async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
     """The whole body. Raises Problem(UNSUPPORTED_ENCODING), or Problem(CONTENT_TOO_LARGE) past `limit` bytes."""
-    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(UNSUPPORTED_ENCODING)
-    if int(fields.get(b"content-length", b"0")) > limit:
+    if int(headers.get(b"content-length", b"0")) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-    if fields.keys().isdisjoint((b"content-length", b"transfer-encoding")):
+    if headers.keys().isdisjoint((b"content-length", b"transfer-encoding")):
         return b""  # RFC 9112, section 6.3
     body, more = bytearray(), True  # which grows without being copied
     while more:

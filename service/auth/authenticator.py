@@ -5,16 +5,15 @@ The cache holds tokens in memory, so a heap dump does too; TOKEN_CACHE_SIZE=0 tu
 
 import logging
 import time
-from uuid import UUID
 
 import jwt
 import msgspec
 
-from service.api.problems import UNAUTHORIZED, Problem
+from service.auth.errors import InvalidToken, KeysUnavailable
 from service.auth.jwks import KeySet
 from service.auth.keys import SharedSecret
 from service.auth.token import Malformed, read_bearer
-from service.db.connection import UUID as FastUUID
+from service.db import UUID
 from service.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -24,10 +23,14 @@ CACHE_SECONDS = 60.0
 
 
 class User(msgspec.Struct, frozen=True, gc=False):
-    """Who a verified token speaks for. After `expires`, in epoch seconds, the token must be verified anew."""
+    """The user of a verified token.
 
-    id: str
-    key: UUID
+    `id_text` is the id in lower-case canonical form, as it stands in paths. After `expires`, in epoch seconds, the
+    token must be verified again.
+    """
+
+    id: UUID
+    id_text: str
     expires: float
 
 
@@ -72,7 +75,7 @@ class Authenticator:
     async def verify(self, authorization: bytes) -> User:
         """The user of an Authorization header.
 
-        Raises Problem: UNAUTHORIZED, or NO_KEYS when the issuer cannot be asked for the token's key.
+        Raises InvalidToken, or KeysUnavailable when the issuer cannot be asked for the token's key.
         """
         self.misses += 1
         try:
@@ -87,14 +90,14 @@ class Authenticator:
                 issuer=self._issuer,
                 leeway=self._leeway,
             )
-        except Problem:
+        except (InvalidToken, KeysUnavailable):
             raise
         except Exception as error:  # whatever a parser raises for bytes of a stranger, it is never a 500
             told = error if isinstance(error, (Malformed, jwt.PyJWTError)) else type(error).__name__
             logger.debug("A token is refused: %s", told)
-            raise Problem(UNAUTHORIZED) from None
+            raise InvalidToken from None
         expires = min(bearer.expires + self._leeway, time.time() + CACHE_SECONDS)
-        user = User(str(bearer.subject), FastUUID(str(bearer.subject)), expires)
+        user = User(UUID(str(bearer.subject)), str(bearer.subject), expires)
         if self._capacity and authorization == b"Bearer " + bearer.token:  # a token has thousands of spellings
             self._users.pop(authorization, None)  # or it would keep the place of its expired entry
             if len(self._users) >= self._capacity:

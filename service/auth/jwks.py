@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httptools
 
-from service.api.problems import NO_KEYS, UNAUTHORIZED, Problem
+from service.auth.errors import InvalidToken, KeysUnavailable
 from service.auth.keys import ALGORITHMS, SET_BYTES, Key, usable_keys
 from service.auth.token import Unverified
 from service.settings import Settings, SettingsError
@@ -79,7 +79,7 @@ class KeySet:
         """The key that the token names or, if it names none, the only key.
 
         One that is not known may be newer than the last read: the next one is waited for, and that decides.
-        Raises Problem: UNAUTHORIZED when the issuer has no such key, NO_KEYS when it does not say so in time.
+        Raises InvalidToken when the issuer has no such key, KeysUnavailable when it does not say so in time.
         """
         if key := self._known(bearer.key_id):
             return key
@@ -92,7 +92,7 @@ class KeySet:
                 )
         if key := self._known(bearer.key_id):
             return key
-        raise Problem(UNAUTHORIZED if self._asked >= arrived else NO_KEYS)
+        raise InvalidToken if self._asked >= arrived else KeysUnavailable
 
     def _known(self, key_id: str | None) -> Key | None:
         if key_id is None and len(self._keys) == 1:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from service.api.problems import OVERLOADED, UNAVAILABLE, Problem
 from service.db.connection import RETRY_DELAY, worth_another_try
+from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
 from service.db.statements import Row, Statement
 from service.db.sweep import Sweep
 from service.settings import Settings
@@ -64,10 +64,10 @@ class Reads:
         self._loop = asyncio.get_running_loop()
 
     def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Awaitable[list[Row]]:
-        """The rows of one read. Raises Problem(OVERLOADED) at once when too many wait."""
+        """The rows of one read. Raises QueueFull at once."""
         if self.waiting >= self._settings.max_waiting:
             self._database.shed += 1
-            raise Problem(OVERLOADED)
+            raise QueueFull
         if self._one_by_one and not self._flights and not self._queue:
             self._one_by_one = False
             return self._fly_now(statement, arguments)
@@ -113,7 +113,7 @@ class Reads:
             batch = self._leave()
             self._database.timeouts += batch.size
             for call in batch.waiters:
-                batch.settle(call, Problem(UNAVAILABLE))
+                batch.settle(call, PoolTimeout())
         self._send()  # for a flight may have become slow
 
     def _leave(self) -> Batch:
@@ -133,7 +133,9 @@ class Reads:
         try:
             rows = await self._database.read_many(statement, calls, batch.deadline)
         except Exception as error:  # it belongs to the callers, unless each of them may try alone
-            if isinstance(error, Problem) or not worth_another_try(error, started):
+            if isinstance(error, (DatabaseUnavailable, PoolTimeout, QueueFull)) or not worth_another_try(
+                error, started
+            ):
                 outcomes: list[list[Row] | BaseException] = [error] * len(calls)
             else:
                 await asyncio.sleep(RETRY_DELAY)

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
+from service.db.errors import ConnectionLost
 from service.db.statements import Statement
 from service.db.time_limit import TimeLimit
 from service.settings import Settings
@@ -21,7 +22,6 @@ __all__ = [
     "UUID",  # asyncpg's own, parsed in C
     "Arguments",
     "Lane",
-    "Lost",
     "open_lane",
     "worth_another_try",
 ]
@@ -45,10 +45,6 @@ LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 InternalClientError comes between the server's farewell to an idle connection and the end of its stream.
 """
-
-
-class Lost(ConnectionError):
-    """The connection went away, or gave no answer in time, while a statement was on it."""
 
 
 RETRY_SECONDS = 0.5
@@ -120,12 +116,12 @@ class Lane:
         except asyncpg.PostgresError as error:
             self._count(error)
             if isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL":
-                raise Lost from error  # FATAL, as in a server's shutdown: this connection has ended
+                raise ConnectionLost from error  # FATAL, as in a server's shutdown: this connection has ended
             self.doubtful = False
             raise
         except LOST as error:
             self._count(error)
-            raise Lost from error
+            raise ConnectionLost from error
         self.doubtful = False
         return rows
 
@@ -148,7 +144,7 @@ class Lane:
         except (*LOST, asyncpg.PostgresError) as error:
             self._count(error)
             if isinstance(error, (*LOST, asyncpg.PostgresConnectionError)):
-                raise Lost from error
+                raise ConnectionLost from error
             raise  # whose fault it is, is seen when each runs alone
         self.doubtful = False
         return rows

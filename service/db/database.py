@@ -3,18 +3,26 @@
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
-from service.api.problems import OUTCOME_UNKNOWN, Problem
 from service.db.batching import Reads
-from service.db.connection import READ_ONLY, RETRY_DELAY, Arguments, Lost, worth_another_try
+from service.db.connection import READ_ONLY, RETRY_DELAY, Arguments, worth_another_try
+from service.db.errors import ConnectionLost, OutcomeUnknown
 from service.db.pool import Pool
-from service.db.statements import Statement
+from service.db.statements import Row, Statement
 
 
 class Database(Pool):
     """The pool, and what a lost connection means for those who use it."""
 
     reads: Reads | None = None
+
+    async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
+        """The rows of a statement, which cannot be run without a user's id: it is the statement's `$1`."""
+        bound = (user_id, *arguments, *statement.fixed_arguments)
+        if statement.batch_columns and self.reads:
+            return await self.reads.rows(statement, bound)
+        return await (self.write(statement, bound) if statement.writes else self.read(statement, bound))
 
     @property
     def waiting_requests(self) -> int:
@@ -30,12 +38,13 @@ class Database(Pool):
     async def read(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:
         """The rows of a read, which is tried once more when its connection is lost.
 
-        Raises Problem(OVERLOADED) or Problem(UNAVAILABLE) without a lane by `deadline`, Lost, or asyncpg.PostgresError.
+        Raises QueueFull, PoolTimeout or DatabaseUnavailable without a connection by `deadline`, ConnectionLost, or
+        asyncpg.PostgresError.
         """
         started = time.monotonic()
         try:
             return await self.read_once(statement, arguments, deadline)
-        except Lost as error:
+        except ConnectionLost as error:
             if not worth_another_try(error, started):
                 raise
             await asyncio.sleep(RETRY_DELAY)
@@ -60,17 +69,17 @@ class Database(Pool):
     async def write(self, statement: Statement, arguments: Arguments) -> list[Any]:
         """The rows of a write: when they are here, it is committed. Never tried again.
 
-        Raises as read does, but Problem(OUTCOME_UNKNOWN) when no answer came.
+        Raises as read does, but OutcomeUnknown when no answer came.
         """
         lane = self.idle.pop() if self.idle else await self.wait()
         lane.warned = False
         try:
             rows = await lane.run(statement, arguments)
             if lane.warned:
-                raise Problem(OUTCOME_UNKNOWN)
+                raise OutcomeUnknown
             return rows
-        except Lost as error:
-            raise Problem(OUTCOME_UNKNOWN) from error
+        except ConnectionLost as error:
+            raise OutcomeUnknown from error
         except READ_ONLY:
             if lane in self.lanes:  # else a write before this one has seen it, and the lanes are new
                 self.expire()

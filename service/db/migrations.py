@@ -17,7 +17,7 @@ class MigrationError(Exception):
     """Not every migration ran. The message says which did not and why; nothing of that one remains."""
 
 
-def shipped() -> tuple[str, ...]:
+def bundled() -> tuple[str, ...]:
     """The migrations of this release in their order, such as `0001.create-users`."""
     names = (path.name for path in FOLDER.glob("*.sql"))
     return tuple(sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql")))
@@ -28,7 +28,7 @@ def migrate(database_url: str) -> list[str]:
 
     Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _turn(database_url) as (backend, migrations):
+    with _migration_lock(database_url) as (backend, migrations):
         return [_run(backend, migration, "apply") for migration in backend.to_apply(migrations)]
 
 
@@ -37,14 +37,14 @@ def rollback(database_url: str, steps: int = 1) -> list[str]:
 
     Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _turn(database_url) as (backend, migrations):
+    with _migration_lock(database_url) as (backend, migrations):
         if set(backend.get_applied_migration_hashes()) - {migration.hash for migration in migrations}:
             raise MigrationError("the database has migrations of another release: roll back with that release")
         return [_run(backend, migration, "rollback") for migration in backend.to_rollback(migrations)[:steps]]
 
 
 @contextmanager
-def _turn(database_url: str) -> Iterator[tuple[Any, Any]]:
+def _migration_lock(database_url: str) -> Iterator[tuple[Any, Any]]:
     """yoyo's backend and migrations, which no other migrator has meanwhile."""
     import psycopg
     import yoyo

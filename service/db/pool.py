@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any
 
-from service.api.problems import OVERLOADED, UNAVAILABLE, Problem
 from service.db.connection import Lane, open_lane
+from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
 from service.db.statements import tenant_statements
 from service.db.sweep import Sweep
 from service.db.url import for_asyncpg
@@ -83,13 +83,13 @@ class Pool:
     async def wait(self, deadline: float | None = None) -> Lane:
         """A lane, when none is idle; by `deadline`, in the event loop's time, or else within ACQUIRE_TIMEOUT.
 
-        Raises Problem(OVERLOADED) at once when too many wait, and Problem(UNAVAILABLE).
+        Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
         if self.failure and not self.lanes:
-            raise Problem(UNAVAILABLE)  # at once: nobody gains by waiting for a database that is away
+            raise DatabaseUnavailable  # at once: nobody gains by waiting for a database that is away
         if len(self.waiting) >= self._settings.max_waiting and deadline is None:  # with one, it is no newcomer
             self.shed += 1
-            raise Problem(OVERLOADED)
+            raise QueueFull
         if self.has_room and not self.failure:
             self._add_lane()
         loop = asyncio.get_running_loop()
@@ -118,7 +118,7 @@ class Pool:
     def _refuse(self, place: tuple[float, asyncio.Future[Lane]]) -> None:
         self.waiting.remove(place)
         if not place[1].done():
-            place[1].set_exception(Problem(UNAVAILABLE))
+            place[1].set_exception(PoolTimeout())
 
     def release(self, lane: Lane) -> None:
         """Gives a lane back, to whoever waits longest."""

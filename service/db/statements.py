@@ -1,17 +1,13 @@
-"""A statement: one file of sql/, loaded once and run as one or many. No SQL text lives in Python."""
+"""Statements: the files of sql/, loaded once. No SQL text stands in Python."""
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import Any
 
 from service.settings import ROOT
-
-if TYPE_CHECKING:
-    from service.db.database import Database
 
 Row = Sequence[Any]
 """A row: its columns in the statement's order."""
@@ -21,21 +17,20 @@ CALL = ROOT / "roles" / "call.sql"
 
 
 class Statement:
-    """The statement in sql/NAME.sql. `one` and `many` cannot run it without a user's id, which is its `$1`.
+    """The statement in sql/NAME.sql, as data: database.py runs it, and binds the user's id as its `$1`.
 
-    `match` makes a read one that reads.py may send together with others: the row's columns,
-    by position, that repeat its arguments, so that each row finds its caller again.
-    `last` are arguments that are the same for all callers. Running it raises what Database.read and Database.write
-    raise.
+    `batch_columns` are the positions of a row's columns that repeat the arguments. They make a read one that
+    batching.py may send together with others, since each row then names the call it belongs to.
+    `fixed_arguments` are bound after the caller's own, and are the same for all callers.
     """
 
-    def __init__(self, name: str, match: tuple[int, ...] = (), last: tuple[Any, ...] = ()) -> None:
+    def __init__(self, name: str, batch_columns: tuple[int, ...] = (), fixed_arguments: tuple[Any, ...] = ()) -> None:
         self.name = name
-        self.last = last
+        self.batch_columns = batch_columns
+        self.fixed_arguments = fixed_arguments
         self.text = (FOLDER / f"{name}.sql").read_text()
-        self.batched = bool(match)
-        self.key_of_row = itemgetter(*match or (0,))
-        self.key_of_call = itemgetter(*range(len(match) or 1))
+        self.key_of_row = itemgetter(*batch_columns or (0,))
+        self.key_of_call = itemgetter(*range(len(batch_columns) or 1))
         code = [line for line in self.text.splitlines() if line and not line.startswith("--")]
         self.writes = not code[0].startswith("select")
 
@@ -47,18 +42,6 @@ class Statement:
         last = max(map(int, re.findall(r"\$(\d+)", text)))
         parameters = ", ".join(f"${number}" for number in range(1, last + 1))
         return CALL.read_text().format(name=self.name, function=function, parameters=parameters)
-
-    async def one(self, database: "Database", user_id: UUID, *arguments: Any) -> Row | None:
-        """The row, or None."""
-        rows = await self.many(database, user_id, *arguments)
-        return rows[0] if rows else None
-
-    def many(self, database: "Database", user_id: UUID, *arguments: Any) -> Awaitable[list[Row]]:
-        """The rows, in the statement's order."""
-        bound = (user_id, *arguments, *self.last)
-        if self.batched and database.reads:
-            return database.reads.rows(self, bound)
-        return database.write(self, bound) if self.writes else database.read(self, bound)
 
 
 def tenant_statements() -> list[Statement]:

@@ -11,7 +11,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from service.api.problems import OVERLOADED, REQUEST_TIMEOUT, Kind
+from service.api.problems import OVERLOADED, REQUEST_TIMEOUT, ProblemType
 from service.edge.cycle import Cycle, last_answer
 from service.edge.limits import Pace
 
@@ -59,7 +59,7 @@ class Conversation(asyncio.Protocol):
         self.pipeline: deque[Cycle] = deque()  # those read after it
         self.stage = BETWEEN
         self.since = self.loop.time()  # when the stage began
-        self.refused: Kind | None = None
+        self.refused: ProblemType | None = None
         self.ended = False
         self.unsent = 0
         self.reader_deadline = inf
@@ -171,7 +171,7 @@ class Conversation(asyncio.Protocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
-    def refuse(self, kind: Kind) -> None:
+    def refuse(self, kind: ProblemType) -> None:
         """Answers what is arriving with a refusal, after the answers that are due before it, and closes."""
         arriving, self.stage = self.stage is BODY, NOTHING
         if arriving:
@@ -181,7 +181,7 @@ class Conversation(asyncio.Protocol):
         if self.active is None:
             self.part(self.refused)
 
-    def part(self, refused: Kind | None) -> None:
+    def part(self, refused: ProblemType | None) -> None:
         """Closes the connection, with a refusal as the last answer if there is one.
 
         Not without hearing the caller out: what is left unread would reset it, and the answer might be lost

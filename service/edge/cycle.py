@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from service.api.payloads import CLOSE, CutShort, Unheard, refusal, send_response
-from service.api.problems import UNAVAILABLE, UNEXPECTED, Headers, Kind, Problem
+from service.api.payloads import CLOSE, ClientDisconnected, ResponseAborted, problem_response, send_response
+from service.api.problems import UNAVAILABLE, UNEXPECTED, Headers, Problem, ProblemType
 
 if TYPE_CHECKING:
     from service.edge.connection import Conversation
@@ -27,7 +27,7 @@ class Cycle:
     more_body = True
     news = False  # something has come that receive() has not told yet
     waiting: asyncio.Event | None = None  # receive() does, for news
-    refused: Kind | None = None
+    refused: ProblemType | None = None
     disconnected = False
     response_started = False
     response_complete = False
@@ -54,7 +54,7 @@ class Cycle:
             if not self.response_complete and not self.disconnected:
                 raise RuntimeError("the application gave no answer, or half of one")
         except BaseException as error:
-            if not isinstance(error, CutShort):
+            if not isinstance(error, ResponseAborted):
                 logger.error("Exception in ASGI application", exc_info=error)
             if self.response_started:
                 self.transport.close()
@@ -109,7 +109,7 @@ class Cycle:
         body, more = message.get("body", b""), message.get("more_body", False)
         silent = self.scope["method"] == "HEAD"
         if more and (silent or self.disconnected):
-            raise Unheard
+            raise ClientDisconnected
         if self.disconnected:
             return
         pieces = [self.unsent]
@@ -131,14 +131,14 @@ class Cycle:
     async def send_500_response(self) -> None:
         """Answers for an endpoint that cannot: it has ended by an error, or by a stop that waits no longer."""
         kind = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
-        await send_response(self.send, refusal(Problem(kind)), CLOSE)
+        await send_response(self.send, problem_response(Problem(kind)), CLOSE)
 
     def leave(self) -> None:
         """Tells the application that nobody listens any more."""
         self.disconnected = True
         self.go_on()
 
-    def refuse(self, kind: Kind) -> None:
+    def refuse(self, kind: ProblemType) -> None:
         """Tells the application that no more of the body will come, and why."""
         self.refused = kind
         self.keep_alive = False
@@ -159,8 +159,8 @@ def head(status: int, fields: Iterable[tuple[bytes, bytes]], *, sized: bool, clo
     return b"".join(lines), not sized
 
 
-def last_answer(kind: Kind, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def last_answer(kind: ProblemType, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A refusal, whole, for a request that the application does not see."""
-    answer = refusal(Problem(kind))
+    answer = problem_response(Problem(kind))
     fields: Headers = (*default_headers, *answer.headers, (b"content-length", b"%d" % len(answer.body)))
     return head(answer.status, fields, sized=True, close=True)[0] + answer.body

@@ -69,7 +69,7 @@ class Protocol(Conversation):
         except httptools.HttpParserError as error:
             match error.__context__:
                 case Refused() as refused:
-                    self.refuse(refused.kind)
+                    self.refuse(refused.type)
                 case None | httptools.HttpParserError():
                     self.refuse(BAD_REQUEST)
                 case _:

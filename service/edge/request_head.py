@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from service.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, Kind
+from service.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, ProblemType
 
 HEAD_BYTES = 16 * 1024
 """Request line and headers at most; a larger head is 431."""
@@ -18,9 +18,9 @@ HOST = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?
 class Refused(Exception):
     """Raised within the parser for a request that the application shall not see."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: ProblemType) -> None:
         super().__init__(kind.detail)
-        self.kind = kind
+        self.type = kind
 
 
 def read_head(

@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from service.api.payloads import Response, encode, refusal
-from service.api.problems import NOT_READY, Fault, Problem
+from service.api.payloads import Response, encode, problem_response
+from service.api.problems import NOT_READY, FieldError, Problem
 from service.db.database import Database
-from service.db.migrations import shipped
+from service.db.migrations import bundled
 from service.db.statements import Statement
 from service.settings import Settings
 
@@ -51,7 +51,7 @@ class Health:
         self.stopping = False
         self._settings = settings
         self._database = database
-        self._shipped = set(shipped())
+        self._bundled = set(bundled())
         self._missing: set[str] | None = None  # until they could be read
 
     async def watch(self) -> None:
@@ -67,7 +67,7 @@ class Health:
                     told = True
                     logger.warning("migrations cannot be read: %s", error)
             if rows is not None:
-                self._missing = self._shipped - {row[0] for row in rows}
+                self._missing = self._bundled - {row[0] for row in rows}
             await asyncio.sleep(self._settings.probe_interval)
 
     def health(self) -> Response:
@@ -94,6 +94,8 @@ class Health:
         elif self._missing:
             reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
         if reasons:
-            return refusal(Problem(NOT_READY, tuple(Fault(["service"], reason, "unready") for reason in reasons)))
+            return problem_response(
+                Problem(NOT_READY, tuple(FieldError(["service"], reason, "unready") for reason in reasons))
+            )
         pool = Pool(len(database.lanes), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))

@@ -38,7 +38,7 @@ _prefix = token_hex(4).encode()
 _numbers = count(1)
 
 
-def request_id(given: bytes | None) -> bytes:
+def accept_request_id(given: bytes | None) -> bytes:
     """The caller's own request id if it is sane, else a new one."""
     if given is not None and SANE_ID(given):
         return given

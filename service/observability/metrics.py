@@ -117,7 +117,7 @@ class CountedLog(RequestLog):
         super().write(method, operation, status, seconds, request_id)
 
 
-async def expose(metrics: Metrics, settings: Settings) -> None:
+async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     """Serves the metrics until it is cancelled, on the first free port from METRICS_PORT on: one for each of WORKERS.
 
     Workers share no memory, and on a port in common a scrape would meet any one of them. A worker that finds no port

@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.endpoint import Private
-from service.api.payloads import Fields
+from service.api.endpoint import AuthenticatedEndpoint
+from service.api.payloads import RequestHeaders
 from service.auth.authenticator import User
 from service.db.batching import Batch, Reads
 from service.db.connection import Arguments, Lane
@@ -53,7 +53,7 @@ def counted(part: str) -> Iterator[None]:
         setattr(timing, part, getattr(timing, part) + perf_counter() - started)
 
 
-class TimedPrivate(Private):
+class TimedEndpoint(AuthenticatedEndpoint):
     """A private endpoint that answers with Server-Timing, whatever its answer is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,9 +67,9 @@ class TimedPrivate(Private):
 
         await super().__call__(scope, receive, send_timed)
 
-    async def _user(self, fields: Fields) -> User:
+    async def _user(self, headers: RequestHeaders) -> User:
         with counted("auth"):
-            return await super()._user(fields)
+            return await super()._user(headers)
 
 
 class TimedDatabase(Database):

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.api.endpoint import Request
-from service.api.etags import acceptable_versions, known_tags, task_tag, unless_known
+from service.api.etags import not_modified_or, parse_if_match, parse_if_none_match, task_tag
 from service.api.payloads import JSON, Response, decode, encode
 from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem, invalid
 from service.db.statements import Row, Statement
-from service.tasks.users import provisioned
+from service.tasks.users import with_user_created
 
 Title = Annotated[
     str,
@@ -65,7 +65,7 @@ class CompleteTask(msgspec.Struct, frozen=True):
 
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
-GET_TASK = Statement("get_task", match=(1, 0))
+GET_TASK = Statement("get_task", batch_columns=(1, 0))
 UPDATE_TASK = Statement("update_task")
 UPDATE_TASK_IF_MATCH = Statement("update_task_if_match")
 COMPLETE_TASK = Statement("complete_task")
@@ -85,15 +85,15 @@ async def create_task(request: Request) -> Response:
     """A new task; with an Idempotency-Key, the same one however often it is asked for."""
     new = await request.json(create_body)
     texts = (new.title, new.description, new.completed)
-    key = request.fields.get(b"idempotency-key")
+    key = request.headers.get(b"idempotency-key")
     if key is None:
-        row = await provisioned(request, CREATE_TASK, *texts)
+        row = await with_user_created(request, CREATE_TASK, *texts)
         return _created(request, Task(*row), 1)
     if not is_idempotency_key(key):
         raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
     fingerprint = blake2b(encode(texts), digest_size=8).digest()
-    own_id = uuid5(request.user.key, key.decode())
-    row = await provisioned(request, CREATE_TASK_ONCE, own_id, *texts, int.from_bytes(fingerprint, signed=True))
+    own_id = uuid5(request.user.id, key.decode())
+    row = await with_user_created(request, CREATE_TASK_ONCE, own_id, *texts, int.from_bytes(fingerprint, signed=True))
     version, same, created = row[7:]
     if not same:
         raise invalid(["header", "Idempotency-Key"], "was used for another task", "reused")
@@ -101,17 +101,18 @@ async def create_task(request: Request) -> Response:
 
 
 def _created(request: Request, task: Task, version: int, headers: Headers = ()) -> Response:
-    location = (b"location", f"/api/{request.user.id}/tasks/{task.id}".encode())
+    location = (b"location", f"/api/{request.user.id_text}/tasks/{task.id}".encode())
     return Response(201, encode(task), (*JSON, location, *task_tag(version), *headers))
 
 
 async def get_task(request: Request) -> Response:
     """One task."""
-    known = known_tags(request.fields)
-    row = await GET_TASK.one(request.database, request.user.key, request.task_id)
-    if row is None:
+    known = parse_if_none_match(request.headers)
+    rows = await request.database.run(GET_TASK, request.user.id, request.task_id)
+    if not rows:
         raise Problem(NO_SUCH_TASK)
-    return unless_known(known, task_tag(row[7]), encode(Task(*row[:7])))
+    row = rows[0]
+    return not_modified_or(known, task_tag(row[7]), encode(Task(*row[:7])))
 
 
 async def update_task(request: Request) -> Response:
@@ -140,14 +141,15 @@ async def delete_task(request: Request) -> Response:
 
 async def _written(request: Request, plain: Statement, if_match: Statement, *arguments: Any) -> Row:
     """The row of a write to one task, at the version that If-Match asks for if it does."""
-    versions = acceptable_versions(request.fields)
+    versions = parse_if_match(request.headers)
     if versions is None:
-        row = await plain.one(request.database, request.user.key, request.task_id, *arguments)
+        rows = await request.database.run(plain, request.user.id, request.task_id, *arguments)
     else:
-        row = await if_match.one(request.database, request.user.key, request.task_id, versions, *arguments)
-        row = row and row[1:]  # without task_id, which only tells a task at another version from none
-    if row is None:
+        rows = await request.database.run(if_match, request.user.id, request.task_id, versions, *arguments)
+        rows = [row[1:] for row in rows]  # without task_id, which only tells a task at another version from none
+    if not rows:
         raise Problem(NO_SUCH_TASK)
+    row = rows[0]
     if row[0] is None:
         raise Problem(PRECONDITION_FAILED)
     return row

@@ -7,7 +7,7 @@ from operator import itemgetter
 from uuid import UUID
 
 from service.api.endpoint import Request
-from service.api.etags import known_tags, list_tag, unless_known
+from service.api.etags import list_tag, not_modified_or, parse_if_none_match
 from service.api.payloads import JSON, Response, encode
 from service.db.statements import Row, Statement
 from service.tasks.handlers import GET_TASK, Task
@@ -19,7 +19,7 @@ PAGE = 500
 FURTHER_PAGE = 50
 """A longer list is read and sent so many at a time from there on, and others get their turn between."""
 
-LIST_TASKS = Statement("list_tasks", match=(1,), last=(PAGE,))
+LIST_TASKS = Statement("list_tasks", batch_columns=(1,), fixed_arguments=(PAGE,))
 
 TITLE = itemgetter(2)
 """Of a row. It is '' in a list's row for a long task, whose texts are not there."""
@@ -27,21 +27,21 @@ TITLE = itemgetter(2)
 
 async def list_tasks(request: Request) -> Response:
     """All of the user's tasks, newest first, or those that the query asks for."""
-    known = known_tags(request.fields)
+    known = parse_if_none_match(request.headers)
     if not request.query:
         listing = Listing()
-        rows = await LIST_TASKS.many(request.database, request.user.key)
+        rows = await request.database.run(LIST_TASKS, request.user.id)
     else:
-        listing = read_listing(request.query, request.user.id, request.service.cursors)
+        listing = read_listing(request.query, request.user.id_text, request.dependencies.cursors)
         rows = await _rows(request, listing, listing.limit + 1 if listing.limit else PAGE)
     headers = JSON
     if listing.limit and len(rows) > listing.limit:
         rows = rows[: listing.limit]
-        headers += listing.next_page(rows[-1], request.user.id, request.service.cursors)
+        headers += listing.next_page(rows[-1], request.user.id_text, request.dependencies.cursors)
     if not (listing.limit or len(rows) < PAGE) or not all(map(TITLE, rows)):
         return Response(200, b"[", headers, more=_pieces(request, listing, rows))
     body = encode([Task(*row) for row in rows])
-    return unless_known(known, list_tag(body, headers), body, headers)
+    return not_modified_or(known, list_tag(body, headers), body, headers)
 
 
 async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncIterator[bytes]:
@@ -75,9 +75,9 @@ def _parts(rows: list[Row]) -> Iterator[bytes | UUID]:
 
 async def _long_task(request: Request, task_id: UUID) -> bytes:
     """A task as it stands in a list; nothing when it has been deleted meanwhile."""
-    row = await GET_TASK.one(request.database, request.user.key, task_id)
-    return encode(Task(*row[:7])) if row else b""
+    rows = await request.database.run(GET_TASK, request.user.id, task_id)
+    return encode(Task(*rows[0][:7])) if rows else b""
 
 
 async def _rows(request: Request, listing: Listing, size: int) -> list[Row]:
-    return await listing.order.statement.many(request.database, request.user.key, *listing.arguments(size))
+    return await request.database.run(listing.order.statement, request.user.id, *listing.arguments(size))

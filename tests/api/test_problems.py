@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from service.api import problems as errors
-from service.api.payloads import refusal
+from service.api.payloads import problem_response
 from service.api.problems import (
     CONSTRAINTS,
     INVALID,
@@ -19,12 +19,12 @@ from service.api.problems import (
     UNAVAILABLE,
     UNEXPECTED,
     UNKNOWN_USER,
-    Fault,
-    Kind,
+    FieldError,
     Problem,
+    ProblemType,
     problem_for,
 )
-from service.db.connection import Lost
+from service.db.errors import ConnectionLost
 from service.db.migrations import migrate
 from service.db.url import for_asyncpg
 from tests.conftest import Postgres
@@ -32,7 +32,7 @@ from tests.serving import SECRET, Caller, serving
 
 Rows = Callable[..., list[Any]]
 
-KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, Kind)}
+KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, ProblemType)}
 
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """RFC 9110's, where Python below 3.13 has those of its forerunners."""
@@ -43,36 +43,39 @@ LIMIT = 1_048_576
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_document_has_what_rfc_9457_asks_for(kind: Kind) -> None:
-    response = refusal(Problem(kind))
+def test_problem_document_has_what_rfc_9457_asks_for(kind: ProblemType) -> None:
+    response = problem_response(Problem(kind))
 
     assert response.status == kind.status
     assert dict(response.headers)[b"content-type"] == b"application/problem+json"
     assert json.loads(response.body) == {
-        "type": kind.type,
+        "type": kind.uri,
         "title": TITLES.get(kind.status, HTTPStatus(kind.status).phrase),
         "status": kind.status,
         "detail": kind.detail,
     }
-    assert kind.type == "about:blank" or kind.type.startswith("urn:problem:")
+    assert kind.uri == "about:blank" or kind.uri.startswith("urn:problem:")
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_document_has_a_sentence_to_show(kind: Kind) -> None:
+def test_problem_document_has_a_sentence_to_show(kind: ProblemType) -> None:
     assert kind.detail[0].isupper()
     assert kind.detail[-1] == "."
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_has_the_headers_of_its_status(kind: Kind) -> None:
-    headers = dict(refusal(Problem(kind)).headers)
+def test_problem_has_the_headers_of_its_status(kind: ProblemType) -> None:
+    headers = dict(problem_response(Problem(kind)).headers)
 
     assert (headers.get(b"www-authenticate") == b"Bearer") is (kind.status == 401)
     assert (int(headers.get(b"retry-after", b"0")) > 0) is (kind.status == 503)
 
 
 def test_problem_document_names_each_fault_in_a_string() -> None:
-    faults = (Fault(["body", "title"], "is blank", "pattern"), Fault(["path", "task_id"], "is not a UUID", "uuid"))
+    faults = (
+        FieldError(["body", "title"], "is blank", "pattern"),
+        FieldError(["path", "task_id"], "is not a UUID", "uuid"),
+    )
     document = json.loads(Problem(INVALID, faults).document())
 
     assert document["detail"] == "title: is blank; task_id: is not a UUID"
@@ -121,11 +124,11 @@ def test_problem_document_names_each_fault_in_a_string() -> None:
         ("99999", UNEXPECTED),
     ],
 )
-def test_sqlstate_decides(sqlstate: str, kind: Kind) -> None:
+def test_sqlstate_decides(sqlstate: str, kind: ProblemType) -> None:
     error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "whatever"})
 
     assert error.sqlstate == sqlstate
-    assert problem_for(error).kind is kind
+    assert problem_for(error).type is kind
 
 
 @pytest.mark.parametrize(
@@ -133,14 +136,14 @@ def test_sqlstate_decides(sqlstate: str, kind: Kind) -> None:
     [
         (TimeoutError(), UNAVAILABLE),
         (ConnectionResetError(), UNAVAILABLE),
-        (Lost(), UNAVAILABLE),
+        (ConnectionLost(), UNAVAILABLE),
         (KeyError("title"), UNEXPECTED),
         (RecursionError(), UNEXPECTED),
         (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), UNEXPECTED),
     ],
 )
-def test_exception_decides(error: Exception, kind: Kind) -> None:
-    assert problem_for(error).kind is kind
+def test_exception_decides(error: Exception, kind: ProblemType) -> None:
+    assert problem_for(error).type is kind
 
 
 async def test_constraint_of_every_check_and_reference_decides(database: str, rows: Rows) -> None:
@@ -157,7 +160,7 @@ async def test_constraint_of_every_check_and_reference_decides(database: str, ro
     }.items():
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
             await connection.execute("insert into tasks (user_id, title) values ($1, $2)", *values)
-        assert problem_for(refused.value).kind is kind
+        assert problem_for(refused.value).type is kind
     await connection.close()
 
 

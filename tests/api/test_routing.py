@@ -58,7 +58,7 @@ def named_by(handler: Handler) -> Handler:
     """A handler that answers with the name of the one in whose place it is, and what the path told it."""
 
     async def answer(request: Request) -> Response:
-        return Response(200, encode([handler.__name__, request.user.id, str(request.task_id)]))
+        return Response(200, encode([handler.__name__, request.user.id_text, str(request.task_id)]))
 
     answer.__name__ = handler.__name__
     return answer

@@ -47,7 +47,7 @@ async def test_jwks_derives_the_algorithm_from_the_key(algorithm: str, issuer: J
     key = KEYS[algorithm]
     issuer.document = json.dumps({"keys": [{k: v for k, v in key.jwk.items() if k != "alg"}]}).encode()
     async with running(jwks_url=issuer.url) as authenticator:
-        assert (await authenticator.verify(credentials(key))).id == ADA
+        assert (await authenticator.verify(credentials(key))).id_text == ADA
 
 
 UNUSABLE: dict[str, Any] = {
@@ -76,7 +76,7 @@ async def test_jwks_skips_a_key_that_cannot_be_used(
 ) -> None:
     issuer.document = json.dumps({"keys": [ED.jwk, jwk]}).encode()
     async with running(jwks_url=issuer.url) as authenticator:
-        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
         assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
     assert "Key 2 of the key set is skipped" in caplog.text
 
@@ -85,8 +85,8 @@ async def test_jwks_rotation_is_seen_at_the_first_new_token(issuer: JwksServer) 
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.document = key_set(ED, ROTATED)
-        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
-        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
         assert issuer.fetches == 2
 
 
@@ -105,7 +105,7 @@ async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer)
         seen = issuer.fetches
         await until(lambda: issuer.fetches > seen + 2)
         assert authenticator.cached_tokens == 1
-        assert user.id == ADA
+        assert user.id_text == ADA
 
 
 @pytest.mark.parametrize("header", [{}, {"kid": None}], ids=["unknown kid", "no kid and two keys"])
@@ -129,7 +129,7 @@ async def test_jwks_new_key_is_never_refused_because_of_a_strangers(
         await authenticator.verify(credentials(ED))
         assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
         issuer.document = key_set(ED, ROTATED)
-        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
         assert issuer.fetches == 3
 
 
@@ -152,7 +152,7 @@ async def test_jwks_concurrent_callers_share_one_fetch(issuer: JwksServer) -> No
         await asyncio.sleep(0.1)  # the refresh that falls due shares it too
         assert issuer.fetches == 2
         issuer.answering.set()
-        assert {user.id for user in await asyncio.gather(*callers)} == {ADA}
+        assert {user.id_text for user in await asyncio.gather(*callers)} == {ADA}
 
 
 async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> None:
@@ -162,7 +162,7 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
         await until(lambda: issuer.fetches == 1)
         assert not first.done()
         issuer.answering.set()
-        assert (await first).id == ADA
+        assert (await first).id_text == ADA
 
 
 async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer, monke
         assert await refusal(authenticator, credentials(ED)) is NO_KEYS
         issuer.start()
         await until(lambda: issuer.fetches > 0)
-        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
 async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: JwksServer) -> None:
@@ -216,7 +216,7 @@ async def test_jwks_issuer_that_trickles_is_given_up(
         assert await refusal(authenticator, credentials(ED)) is NO_KEYS
         issuer.trickle = b""
         await until(lambda: issuer.fetches > 1)
-        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
 def test_jwks_issuer_that_trickles_does_not_hold_up_the_stop(issuer: JwksServer) -> None:
@@ -238,7 +238,7 @@ async def test_jwks_over_tls_needs_a_trusted_certificate(
     try:
         async with running(jwks_url=issuer.url) as authenticator:
             if trusted:
-                assert (await authenticator.verify(credentials(ED))).id == ADA
+                assert (await authenticator.verify(credentials(ED))).id_text == ADA
             else:
                 assert await refusal(authenticator, credentials(ED)) is NO_KEYS
     finally:
@@ -250,7 +250,7 @@ async def test_jwks_issuer_away_after_the_keys_were_known(issuer: JwksServer) ->
         await authenticator.verify(credentials(ED))
         issuer.stop()
         assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
-        assert (await authenticator.verify(credentials(ED))).id == ADA
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
         assert await refusal(authenticator, credentials(ED)[:-4]) is UNAUTHORIZED
 
 
@@ -276,7 +276,7 @@ async def test_jwks_answer_that_is_no_key_set_changes_nothing(
         issuer.status, issuer.document = status, document
         assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
         assert authenticator.cached(authorization) is user
-        assert (await authenticator.verify(authorization)).id == ADA
+        assert (await authenticator.verify(authorization)).id_text == ADA
         assert issuer.fetches == 2  # a redirect is not followed
     assert "could not be read" in caplog.text
 
@@ -298,11 +298,11 @@ async def test_jwks_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     async with running(jwks_file=str(path), jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         path.write_bytes(key_set(ROTATED))
-        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
         assert await refusal(authenticator, credentials(ED)) is UNAUTHORIZED
         path.write_bytes(b"half a key se")
         assert await refusal(authenticator, credentials(ED)) is NO_KEYS
-        assert (await authenticator.verify(credentials(ROTATED))).id == ADA
+        assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
 
 
 async def test_close_leaves_no_task(issuer: JwksServer) -> None:

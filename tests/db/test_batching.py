@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from service.api.problems import OVERLOADED, UNAVAILABLE, Problem
-from service.db import connection as lanes
+from service.db import connection
 from service.db.batching import BATCH_SIZE, FLIGHTS
 from service.db.database import Database
+from service.db.errors import ConnectionLost, PoolTimeout, QueueFull
 from service.db.statements import Row, Statement
 from service.tasks import handlers as tasks
 from service.tasks import list as task_list
@@ -45,7 +45,7 @@ def ids(found: list[Row]) -> list[UUID]:
 
 
 def get(database: Database, user: UUID, task: UUID) -> "asyncio.Future[list[Row]]":
-    return asyncio.ensure_future(GET_TASK.many(database, user, task))
+    return asyncio.ensure_future(database.run(GET_TASK, user, task))
 
 
 async def blocked(rows: Rows, count: int) -> None:
@@ -61,10 +61,10 @@ async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str,
             user, other = chosen.sample(users, 2)
             mine, theirs = chosen.choice(owned[user]), chosen.choice(owned[other])
             found, foreign, its_owner, listed = await asyncio.gather(
-                GET_TASK.many(pool, user, mine),
-                GET_TASK.many(pool, user, theirs),
-                GET_TASK.many(pool, other, theirs),
-                LIST_TASKS.many(pool, user),
+                pool.run(GET_TASK, user, mine),
+                pool.run(GET_TASK, user, theirs),
+                pool.run(GET_TASK, other, theirs),
+                pool.run(LIST_TASKS, user),
             )
             assert [(row[0], row[1], row[2][:36]) for row in found] == [(mine, user, str(user))]
             assert foreign == []
@@ -93,7 +93,7 @@ async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_
 async def test_a_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
     async with opened(proxy.url, pool_max_size=1) as pool:
         before = (proxy.statements, proxy.round_trips)
-        await asyncio.gather(*(LIST_TASKS.many(pool, user) for user in owned))
+        await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in owned))
         assert proxy.statements - before[0] == USERS
         assert proxy.round_trips - before[1] == 1 + -(-(USERS - 1) // BATCH_SIZE)  # the first of all meets no other
 
@@ -103,10 +103,10 @@ async def test_a_read_that_fails_fails_alone(database: str, owned: dict[UUID, li
     rows("update tasks set created_at = '20000-01-01' where user_id = %s", bad)  # Python's years end with 9999
     async with opened(database) as pool:
         _, refused, *found = await asyncio.gather(
-            *(GET_TASK.many(pool, user, owned[user][0]) for user in (ahead, bad, *good)), return_exceptions=True
+            *(pool.run(GET_TASK, user, owned[user][0]) for user in (ahead, bad, *good)), return_exceptions=True
         )
         assert isinstance(refused, OverflowError)
-        assert found == [await GET_TASK.many(pool, user, owned[user][0]) for user in good]
+        assert found == [await pool.run(GET_TASK, user, owned[user][0]) for user in good]
         assert pool.waiting_requests == 0
 
 
@@ -128,10 +128,10 @@ async def test_a_caller_who_leaves_takes_nobody_along(database: str, owned: dict
 async def test_reads_survive_their_connection(
     database: str, owned: dict[UUID, list[UUID]], rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 30)
     async with opened(database, pool_min_size=2, statement_timeout=30, acquire_timeout=30) as pool:
         with locked(database, "access exclusive"):
-            lists = [asyncio.ensure_future(LIST_TASKS.many(pool, user)) for user in owned]
+            lists = [asyncio.ensure_future(pool.run(LIST_TASKS, user)) for user in owned]
             await blocked(rows, 2)
             rows(TERMINATE)
         assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
@@ -143,7 +143,7 @@ async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, own
         (user, (task, *_)), *_ = owned.items()
         lost = [get(pool, user, task)]
         await asyncio.sleep(0)
-        lost.append(asyncio.ensure_future(LIST_TASKS.many(pool, user)))
+        lost.append(asyncio.ensure_future(pool.run(LIST_TASKS, user)))
         await asyncio.sleep(0.01)
 
         assert ids(await get(pool, user, task)) == [task]
@@ -159,9 +159,9 @@ async def test_reads_that_time_out_together_are_not_tried_again(
         before = proxy.statements
         with locked(database, "access exclusive"):
             results = await asyncio.gather(
-                *(LIST_TASKS.many(pool, user) for user in list(owned)[:10]), return_exceptions=True
+                *(pool.run(LIST_TASKS, user) for user in list(owned)[:10]), return_exceptions=True
             )
-        assert {type(result) for result in results} == {lanes.Lost}
+        assert {type(result) for result in results} == {ConnectionLost}
         assert proxy.statements - before == 10
 
 
@@ -173,25 +173,23 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
         with locked(database, "access exclusive"):
             (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
             task = everything[0]
-            flying = [get(pool, ada, task), asyncio.ensure_future(LIST_TASKS.many(pool, ada))]
+            flying = [get(pool, ada, task), asyncio.ensure_future(pool.run(LIST_TASKS, ada))]
             await blocked(rows, 2)
             waiting = [get(pool, bob, other), get(pool, ada, task)]
             await asyncio.sleep(0)
             assert pool.waiting_requests == 2
-            with pytest.raises(Problem) as shed:
-                await GET_TASK.many(pool, bob, other)
-            assert shed.value.kind is OVERLOADED
+            with pytest.raises(QueueFull):
+                await pool.run(GET_TASK, bob, other)
             for late in waiting:
-                with pytest.raises(Problem) as refused:
+                with pytest.raises(PoolTimeout):
                     await late
-                assert refused.value.kind is UNAVAILABLE
             assert (pool.waiting_requests, pool.timeouts, pool.shed) == (0, 2, 1)
         assert list(map(ids, await asyncio.gather(*flying))) == [[task], everything]
 
 
 def test_no_write_travels_with_others() -> None:
     constants = vars(task_list) | vars(tasks)
-    together = {name for name, value in constants.items() if isinstance(value, Statement) and value.batched}
+    together = {name for name, value in constants.items() if isinstance(value, Statement) and value.batch_columns}
     assert together == {"LIST_TASKS", "GET_TASK"}
     assert not LIST_TASKS.writes
     assert not GET_TASK.writes

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from service.db import migrations
-from service.db.migrations import FOLDER, MigrationError, migrate, rollback, shipped
+from service.db.migrations import FOLDER, MigrationError, bundled, migrate, rollback
 from service.db.url import for_psycopg
 from service.dev.postgres import PROGRAMS
 from service.settings import ROOT
@@ -69,8 +69,8 @@ def schema(database: str) -> str:
 
 
 def test_migrate_applies_each_migration_once(empty_database: str, connection: Connection) -> None:
-    assert migrate(empty_database) == list(shipped())
-    assert shipped()[:2] == ("0001.create-users", "0002.create-tasks")
+    assert migrate(empty_database) == list(bundled())
+    assert bundled()[:2] == ("0001.create-users", "0002.create-tasks")
     assert tables(connection) == {"users", "tasks"}
 
     assert migrate(empty_database) == []
@@ -79,7 +79,7 @@ def test_migrate_applies_each_migration_once(empty_database: str, connection: Co
 def test_rollback_undoes_the_last_step(empty_database: str, connection: Connection) -> None:
     migrate(empty_database)
 
-    for name in reversed(shipped()[1:]):
+    for name in reversed(bundled()[1:]):
         assert rollback(empty_database) == [name]
     assert tables(connection) == {"users"}
 
@@ -87,7 +87,7 @@ def test_rollback_undoes_the_last_step(empty_database: str, connection: Connecti
 def test_rollback_undoes_no_more_than_there_is(empty_database: str, connection: Connection) -> None:
     migrate(empty_database)
 
-    assert rollback(empty_database, steps=len(shipped()) + 1) == list(reversed(shipped()))
+    assert rollback(empty_database, steps=len(bundled()) + 1) == list(reversed(bundled()))
     assert tables(connection) == set()
     assert rollback(empty_database) == []
 
@@ -96,14 +96,14 @@ def test_migrate_after_rollback_makes_the_same_schema(empty_database: str) -> No
     migrate(empty_database)
     first = schema(empty_database)
 
-    for steps in range(1, len(shipped()) + 1):
+    for steps in range(1, len(bundled()) + 1):
         rollback(empty_database, steps)
         migrate(empty_database)
 
         assert schema(empty_database) == first
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", bundled())
 @pytest.mark.parametrize("suffix", [".sql", ".rollback.sql"])
 def test_migration_says_why_and_bounds_its_locks(name: str, suffix: str) -> None:
     lines = (FOLDER / f"{name}{suffix}").read_text().splitlines()
@@ -125,7 +125,7 @@ def test_released_migrations_are_as_they_were() -> None:
 
 def test_shipped_loads_no_driver() -> None:
     program = (
-        "import sys, service.db.migrations as m; m.shipped(); sys.exit(bool({'yoyo', 'psycopg'} & sys.modules.keys()))"
+        "import sys, service.db.migrations as m; m.bundled(); sys.exit(bool({'yoyo', 'psycopg'} & sys.modules.keys()))"
     )
 
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
@@ -139,7 +139,7 @@ def test_migrate_twice_at_once_applies_each_migration_once(empty_database: str, 
 
     applied = [migrator.communicate()[0].split() for migrator in migrators]
 
-    assert sorted(applied) == [[], list(shipped())]
+    assert sorted(applied) == [[], list(bundled())]
     assert [migrator.returncode for migrator in migrators] == [0, 0]
 
 
@@ -164,7 +164,7 @@ def test_migrate_follows_a_killed_migrator(empty_database: str, connection: Conn
         migrator.kill()
         assert migrator.communicate()[0] == ""
 
-    assert migrate(empty_database) == list(shipped()[1:])
+    assert migrate(empty_database) == list(bundled()[1:])
 
 
 def test_migrate_breaks_the_lock_of_a_migrator_killed_in_its_first_run(
@@ -173,7 +173,7 @@ def test_migrate_breaks_the_lock_of_a_migrator_killed_in_its_first_run(
     connection.execute("create table yoyo_lock (locked integer primary key, ctime timestamp, pid integer not null)")
     connection.execute("insert into yoyo_lock values (1, now(), 12345)")
 
-    assert migrate(empty_database) == list(shipped())
+    assert migrate(empty_database) == list(bundled())
 
 
 def test_migrate_leaves_nothing_of_a_migration_that_fails(
@@ -250,8 +250,8 @@ def test_migrate_and_rollback_leave_the_users_of_another_service(
     connection.execute(users.encode())
     before = schema(empty_database)
 
-    assert migrate(empty_database) == list(shipped())
-    rollback(empty_database, steps=len(shipped()))
+    assert migrate(empty_database) == list(bundled())
+    rollback(empty_database, steps=len(bundled()))
 
     connection.execute("drop table _yoyo_log, _yoyo_migration, _yoyo_version, yoyo_lock")
     assert schema(empty_database) == before
@@ -287,6 +287,6 @@ def test_rollback_leaves_a_users_table_that_was_taken_over(empty_database: str, 
     migrate(empty_database)
     connection.execute("comment on table users is 'Kept by the authentication service.'")
 
-    rollback(empty_database, steps=len(shipped()))
+    rollback(empty_database, steps=len(bundled()))
 
     assert tables(connection) == {"users"}

@@ -18,7 +18,7 @@ import pytest
 from pglast import ast, parse_sql
 from pglast.visitors import Ancestor, Visitor
 
-from service.db.migrations import migrate, rollback, shipped
+from service.db.migrations import bundled, migrate, rollback
 from service.db.statements import FOLDER
 from service.db.url import for_psycopg
 from service.dev.postgres import ENVIRONMENT, PROGRAMS
@@ -271,21 +271,21 @@ def test_migrator_makes_everything_the_owners(empty_database: str, names: dict[s
     roles = Roles(empty_database, names)
     roles.run("administrator", "create.sql")
 
-    assert migrate(roles.url("migrator")) == list(shipped())
+    assert migrate(roles.url("migrator")) == list(bundled())
     roles.run("migrator", "grant.sql")
 
     owners = "select distinct tableowner from pg_tables where schemaname = 'public'"
     assert roles.execute("administrator", owners) == [(names["owner"],)]
     with serving(database_url=roles.url("application")) as api:
         live(api.caller(), api.caller())
-    assert rollback(roles.url("migrator"), steps=len(shipped()))
+    assert rollback(roles.url("migrator"), steps=len(bundled()))
 
 
 def test_migrator_migrates_what_was_made_before_there_were_roles(roles: Roles) -> None:
     with psycopg.connect(for_psycopg(roles.url("migrator"))) as connection:
         connection.execute("alter table tasks add column more int")
 
-    assert rollback(roles.url("migrator")) == [shipped()[-1]]
+    assert rollback(roles.url("migrator")) == [bundled()[-1]]
 
 
 def test_roles_may_be_made_again_and_granted_again(roles: Roles) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from service.api.payloads import Response, read_body, refusal, send_response
+from service.api.payloads import Response, problem_response, read_body, send_response
 from service.api.problems import UNAUTHORIZED, UNAVAILABLE, Problem
 from service.edge.protocol import Protocol
 from tests.wire import Address, Wire
@@ -45,7 +45,7 @@ class Application:
         try:
             response = await self.respond(scope, receive)
         except Problem as problem:
-            response = refusal(problem)
+            response = problem_response(problem)
         await send_response(send, response, ())
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:

@@ -10,7 +10,7 @@ from typing import LiteralString
 import msgspec
 import psutil
 
-from service.db.migrations import shipped
+from service.db.migrations import bundled
 from service.settings import ROOT
 from tests.faults.load import Created, Load
 from tests.faults.postgres import Server
@@ -93,7 +93,7 @@ async def migrators(stage: Stage) -> None:
     both = [await migrator(server, "twice") for _ in range(2)]
     printed = "".join([(await process.communicate())[0].decode() for process in both])
     stage.require([process.returncode for process in both] == [0, 0], "one of the two failed")
-    stage.require(all(printed.count(name) == 1 for name in shipped()), "a migration was not applied exactly once")
+    stage.require(all(printed.count(name) == 1 for name in bundled()), "a migration was not applied exactly once")
     async with await server.session("killed") as blocker:
         await blocker.execute("create table users (id uuid primary key)")
         await blocker.execute("alter table users owner to task_app")
@@ -107,7 +107,7 @@ async def migrators(stage: Stage) -> None:
     next_one = await migrator(server, "killed")
     printed = (await next_one.communicate())[0].decode()
     stage.require(next_one.returncode == 0, "the next one fails")
-    stage.require(all(name in printed for name in shipped()[1:]), "the next one did not do what the killed one left")
+    stage.require(all(name in printed for name in bundled()[1:]), "the next one did not do what the killed one left")
 
 
 async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from service.db.migrations import shipped
+from service.db.migrations import bundled
 from service.settings import ROOT
 from tests.proxy import Proxy
 from tests.serving import Api, refused, serving, until
@@ -37,11 +37,11 @@ def test_readyz_shows_the_pool_and_the_age_of_the_last_answer(api: Api) -> None:
 
 def test_readyz_names_the_migrations_that_have_not_run(api: Api, rows: Callable[..., list[Any]]) -> None:
     until(lambda: not unready(api))
-    last = shipped()[-1]
+    last = bundled()[-1]
     rows("update _yoyo_migration set migration_id = 'another' where migration_id = %s", last)
     until(lambda: unready(api) == [f"migrations have not run: {last}"])
     rows("alter table _yoyo_migration rename to away")
-    until(lambda: unready(api) == [f"migrations have not run: {', '.join(shipped())}"])
+    until(lambda: unready(api) == [f"migrations have not run: {', '.join(bundled())}"])
     assert api.anonymous.get("/livez").status_code == 200
     rows("update away set migration_id = %s where migration_id = 'another'", last)
     rows("alter table away rename to _yoyo_migration")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.api.openapi.operations import OPERATIONS
-from service.api.problems import FORBIDDEN, INVALID, NO_SUCH_TASK, UNAUTHORIZED, Kind
+from service.api.problems import FORBIDDEN, INVALID, NO_SUCH_TASK, UNAUTHORIZED, ProblemType
 from service.app import PRIVATE
 from tests.conftest import Postgres
 from tests.serving import Api, Caller, serving
@@ -79,14 +79,14 @@ def api(database: str) -> Iterator[Api]:
         yield running
 
 
-def refused(response: httpx.Response, kind: Kind) -> None:
+def refused(response: httpx.Response, kind: ProblemType) -> None:
     """Answered with `kind`, as a problem document whose detail can be shown."""
     document = response.json()
     assert (response.status_code, document["title"]) == (kind.status, kind.title)
     assert response.headers["content-type"] == "application/problem+json"
     assert isinstance(document["detail"], str)
     if kind is not INVALID:
-        assert document == {"type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.detail}
+        assert document == {"type": kind.uri, "title": kind.title, "status": kind.status, "detail": kind.detail}
 
 
 def places(response: httpx.Response) -> list[str]:

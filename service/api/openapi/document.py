@@ -13,7 +13,7 @@ from service.api.openapi.docs_page import page
 from service.api.openapi.operations import BEARER, DESCRIPTION, OPERATIONS, TAGS, Operation, refusals
 from service.api.openapi.parameters import HEADERS, JSONObject, headers, parameters
 from service.api.payloads import PROBLEM, Response, encode
-from service.api.problems import Kind, Problem, ProblemDocument
+from service.api.problems import Problem, ProblemDocument, ProblemType
 from service.observability.health import Health
 
 VERSION = "0.1.0"
@@ -23,7 +23,7 @@ Schemas = dict[Any, JSONObject]
 Row = tuple[str, str, Callable[..., Any]]
 """Method, path template, handler."""
 
-KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, Kind)}
+KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, ProblemType)}
 
 
 class Documents:
@@ -111,18 +111,18 @@ def _without_body(status: int, names: Iterable[str]) -> JSONObject:
 def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
     media_type = dict(PROBLEM)[b"content-type"].decode()
     answers: JSONObject = {}
-    for problem in sorted(problems, key=lambda problem: problem.kind.status):
+    for problem in sorted(problems, key=lambda problem: problem.type.status):
         example = msgspec.json.decode(problem.document())
         answer = answers.setdefault(
-            str(problem.kind.status),
+            str(problem.type.status),
             {
-                "description": problem.kind.title,
+                "description": problem.type.title,
                 "headers": {},
                 "content": {media_type: {"schema": schemas[ProblemDocument], "examples": {}}},
             },
         )
         sent = {b"x-request-id", *dict(problem.headers)}
         answer["headers"] |= {name: _ref("headers", name) for name in HEADERS if name.lower().encode() in sent}
-        name = problem.errors[0].type if problem.errors else KIND_NAMES[problem.kind]
+        name = problem.errors[0].type if problem.errors else KIND_NAMES[problem.type]
         answer["content"][media_type]["examples"][name] = {"summary": example["detail"], "value": example}
     return answers

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from service.api import problems as errors
-from service.api.problems import Fault, Problem, invalid
+from service.api.problems import FieldError, Problem, invalid
 from service.observability.health import Alive, Pool, Ready
 from service.tasks.handlers import CompleteTask, CreateTask, Task, UpdateTask
 from service.tasks.query import PARAMETERS
@@ -73,7 +73,7 @@ class Operation(msgspec.Struct, frozen=True):
     media_type: str = "application/json"
 
 
-NOT_READY = Problem(errors.NOT_READY, (Fault(["service"], "no connection to the database", "unready"),))
+NOT_READY = Problem(errors.NOT_READY, (FieldError(["service"], "no connection to the database", "unready"),))
 
 OPERATIONS = {
     "list_tasks": Operation(

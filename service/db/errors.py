@@ -1,0 +1,21 @@
+"""Why a statement has no rows. What each means for an HTTP caller is decided in api/problems.py."""
+
+
+class DatabaseUnavailable(Exception):
+    """No connection can be made. Nothing was sent."""
+
+
+class PoolTimeout(Exception):
+    """No connection became free before the deadline. Nothing was sent."""
+
+
+class QueueFull(Exception):
+    """MAX_WAITING requests wait for a connection already. Nothing was sent."""
+
+
+class ConnectionLost(ConnectionError):
+    """The connection ended, or gave no answer in time, while a statement was on it."""
+
+
+class OutcomeUnknown(Exception):
+    """A write was sent and no answer came: it may or may not be committed."""
