@@ -12,8 +12,8 @@ from asyncpg.pgproto.pgproto import UUID
 
 from service.db.errors import ConnectionLost
 from service.db.statements import Statement
-from service.db.time_limit import TimeLimit
 from service.settings import Settings
+from service.timers import ReusableTimeout
 
 __all__ = [
     "ASYNCPG",
@@ -74,7 +74,7 @@ class Lane:
     def __init__(self, connection: Any, settings: Settings, errors: Counter[str]) -> None:
         self.connection = connection
         self.timeout = settings.statement_timeout
-        self.limit = TimeLimit(self.timeout)
+        self.limit = ReusableTimeout(self.timeout)
         self.by_function = settings.row_level_security
         self.errors = errors
         self.prepared: dict[str, Any] = {}
