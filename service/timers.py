@@ -1,7 +1,7 @@
 """Timers whose deadline moves often and passes rarely. Imports nothing of the service; used by `db` and `edge`.
 
-`loop.call_at()` and `cancel()` for each request or statement cost 2 to 4 us (`make bench`). Here, to move a deadline to a
-later time is one assignment: the loop's timer stays as it is and, when it fires too early, is armed again.
+`loop.call_at()` and `cancel()` for each request or statement cost 2 to 4 us (`make bench`). Here, to move a deadline to
+a later time is one assignment: the loop's timer stays as it is and, when it fires too early, is armed again.
 """
 
 import asyncio
