@@ -8,8 +8,11 @@ set local lock_timeout = '2s';
 set local statement_timeout = '5s';
 
 create table tasks (
-    id uuid default gen_random_uuid() constraint tasks_by_id primary key,
-    user_id uuid not null constraint task_belongs_to_user references users (id),
+    -- Random (version 4), or derived by SHA-1 from the user and an Idempotency-Key (version 5): 122 bits, so an id is
+    -- unique among all users' tasks without an index that says so. No statement relies on that: each asks for a
+    -- user's id and a task's id together, which the key makes unique.
+    id uuid default gen_random_uuid(),
+    user_id uuid constraint task_belongs_to_user references users (id),
     title text not null,
     description text,
     completed boolean not null default false,
@@ -18,12 +21,18 @@ create table tasks (
     -- two billion edits of one task are enough
     -- squawk-ignore prefer-bigint-over-int
     version integer not null default 1,
+    -- Every unique key begins with user_id, so the table can be distributed by it (see distributed/).
+    constraint tasks_by_id primary key (user_id, id),
     constraint task_title_length check (char_length(title) between 1 and 500),
     -- Weaker than the API, to which all Unicode white space is blank: this is the ASCII part of that, the same in
     -- every encoding and locale. It must never grow beyond it, or it would refuse what the API accepts.
     constraint task_title_not_blank check (btrim(title, e' \t\n\x0b\f\r\x1c\x1d\x1e\x1f') <> '')
 ) with (
-    fillfactor = 90 -- room for a row's new version on the same page: such an update (HOT) writes to no index
+    fillfactor = 90, -- room for a row's new version on the same page: such an update (HOT) writes to no index
+    -- Autovacuum begins at 2 % of the rows, not at 20 %: with ten million tasks the default waits for two million dead
+    -- rows, or two million new ones, and then works for minutes. Small tables keep the defaults' thresholds.
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.02
 );
 
 comment on column tasks.version is 'Counts the edits: every update adds one, for conditional requests.';

@@ -35,7 +35,7 @@ def test_task_of_an_unknown_user_is_refused(connection: Connection) -> None:
     assert refusal.value.diag.constraint_name == "task_belongs_to_user"
 
 
-def test_task_with_the_id_of_another_is_refused(connection: Connection, user_id: UUID) -> None:
+def test_task_with_the_id_of_another_of_its_user_is_refused(connection: Connection, user_id: UUID) -> None:
     with pytest.raises(errors.UniqueViolation) as refusal:
         connection.execute(
             "insert into tasks (id, user_id, title) select %s, %s, 'Buy milk' from generate_series(1, 2)",
