@@ -22,7 +22,7 @@ changed as (
     update tasks
     set
         completed = coalesce($4, not completed),
-        updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+        updated_at = greatest(now(), (updated_at at time zone 'UTC' + interval '1 microsecond') at time zone 'UTC'),
         version = version + 1
     where user_id = $1 and id = $2 and version = any($3::text[]::int4[])
     returning

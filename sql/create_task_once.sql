@@ -6,20 +6,20 @@
 --   $4 description  text  null for none
 --   $5 completed    bool
 --   $6 fingerprint  int8  of the request
+--   $7 version      int4  of the new task: random, from 1 to 2^30
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4, same bool, created bool
 -- index: none: insert
 --
--- Doing nothing on conflict would return no row, and a select beside it would not see what a try at the
--- same moment has just committed. An update that changes nothing returns the row in every case; only one
--- that was inserted here has no xmax, the mark of whoever replaced or locked a row.
--- The version begins with the time's milliseconds: a deleted task's key makes its id anew, and what a caller knows of
--- the old task must not pass for the new one.
+-- `do nothing` would return no row on a conflict, and a select beside it would not see a row that a concurrent try
+-- has just committed. An update that changes nothing returns the row in every case.
+-- The version is random for two reasons: the row that comes back was created by this call if it has this call's
+-- version; and when a deleted task's key creates its id again, an ETag of the deleted task does not match the new one.
 
 insert into tasks (id, user_id, title, description, completed, fingerprint, version)
-values ($2, $1, $3, $4, $5, $6, 1 + (extract(epoch from now()) * 1000)::bigint % 1000000000)
-on conflict (id) do update
+values ($2, $1, $3, $4, $5, $6, $7)
+on conflict on constraint tasks_by_id do update
     set fingerprint = tasks.fingerprint
     where tasks.user_id = $1
 returning
@@ -32,4 +32,4 @@ returning
     updated_at,
     version,
     coalesce(fingerprint = $6, false) as same,
-    xmax = 0 as created
+    version = $7 as created

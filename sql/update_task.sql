@@ -10,14 +10,15 @@
 --   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
 --
--- updated_at always moves forward: now() is the transaction's start, so a writer
--- that waited for the row lock would otherwise set it back.
+-- updated_at always moves forward: now() is the transaction's start, so without `greatest` a writer that waited for
+-- the row lock could set it back. The addition is made in UTC because `timestamptz + interval` depends on the
+-- session's time zone: it is STABLE, and an update of a distributed table applies only IMMUTABLE functions to columns.
 
 update tasks
 set
     title = coalesce($3, title),
     description = case when $4 then $5 else description end,
-    updated_at = greatest(now(), updated_at + interval '1 microsecond'),
+    updated_at = greatest(now(), (updated_at at time zone 'UTC' + interval '1 microsecond') at time zone 'UTC'),
     version = version + 1
 where user_id = $1 and id = $2
 returning

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from hashlib import blake2b
+from secrets import randbits
 from typing import Annotated, Any
 from uuid import UUID, uuid5
 
@@ -91,9 +92,10 @@ async def create_task(request: Request) -> Response:
         return _created(request, Task(*row), 1)
     if not is_idempotency_key(key):
         raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
-    fingerprint = blake2b(encode(texts), digest_size=8).digest()
+    fingerprint = int.from_bytes(blake2b(encode(texts), digest_size=8).digest(), signed=True)
     own_id = uuid5(request.user.id, key.decode())
-    row = await with_user_created(request, CREATE_TASK_ONCE, own_id, *texts, int.from_bytes(fingerprint, signed=True))
+    version = randbits(30) + 1  # create_task_once.sql says why it is random
+    row = await with_user_created(request, CREATE_TASK_ONCE, own_id, *texts, fingerprint, version)
     version, same, created = row[7:]
     if not same:
         raise invalid(["header", "Idempotency-Key"], "was used for another task", "reused")
