@@ -1,35 +1,32 @@
-"""Log lines: one JSON object each, on standard output. Never a token, a title, an argument of a statement or a DSN."""
+"""Log lines: one JSON object each, on standard output. Never a token, a title, a statement's argument or a DSN."""
 
 import logging
 import os
 import re
 import time
 import traceback
-from collections import deque
 from datetime import UTC, datetime
 from itertools import count
+from queue import SimpleQueue
 from secrets import token_hex
 from threading import Event, Thread
 from typing import Any
 
 import msgspec
 
-SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
-"""A caller's X-Request-ID that may be logged and sent back."""
+valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+"""Matches a client's X-Request-ID that is safe to log and to send back."""
 
 STDOUT = 1
 
 FLUSH_SECONDS = 0.05
-"""Lines are written together after so long: a write call each would cost more than the line."""
-
-CAPACITY = 10_000
-"""Lines that may wait to be written, a few megabytes. What comes while so many wait is dropped."""
+"""Lines are collected for this long and written together: a write call for each line would cost more than the line."""
 
 STOP_SECONDS = 1.0
-"""The longest that a stop waits for the last lines to be written."""
+"""The longest that flush() waits for a stalled reader."""
 
-TICK = 0.005
-"""Seconds between two looks at whether they have been."""
+CAPACITY = 10_000
+"""Lines that may wait to be written, a few megabytes. Further lines are dropped."""
 
 Line = msgspec.Raw | dict[str, Any]
 
@@ -39,14 +36,14 @@ _numbers = count(1)
 
 
 def accept_request_id(given: bytes | None) -> bytes:
-    """The caller's own request id if it is sane, else a new one."""
-    if given is not None and SANE_ID(given):
+    """Return the client's request id if it is valid, else a new one."""
+    if given is not None and valid_request_id(given):
         return given
     return b"%b-%x" % (_prefix, next(_numbers))
 
 
 class JSONFormatter(logging.Formatter):
-    """A log record as a line. A traceback is kept: its frames and the error's type, not its message or values."""
+    """Formats a log record as JSON. Of an exception it keeps the type and the frames, not the message or values."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -64,85 +61,102 @@ class JSONFormatter(logging.Formatter):
 
 
 class Output(logging.Handler):
-    """Standard output, which a thread writes to: a reader who stalls makes it lose lines, and holds up nothing else.
+    """Writes lines to a file descriptor from a thread of its own, so that a stalled reader delays nothing else.
 
-    `dropped` is how many lines were lost.
+    At most `capacity` lines wait. `dropped` counts the lines that found no room, and those that could not be written.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, capacity: int = CAPACITY, flush_seconds: float = FLUSH_SECONDS) -> None:
         super().__init__()
         self.setFormatter(JSONFormatter())
-        self.dropped = 0
         self._descriptor = descriptor
-        self._lines: deque[Line] = deque()  # until they are written
-        self._some = Event()  # there are lines; else the thread sleeps, for each time it wakes it stops the others
-        self._hurry = Event()
+        self._capacity = capacity
+        self._flush_seconds = flush_seconds
+        self._queue: SimpleQueue[Line | Event] = SimpleQueue()  # an Event: set it once the lines before it are written
         self._closed = False
-        self._patience = STOP_SECONDS
-        Thread(target=self._keep_writing, name="log", daemon=True).start()
+        self._overflowed = 0  # counted by put()
+        self._unwritten = 0  # counted by the thread: `+=` on one shared counter would lose counts
+        self._stalled = False
+        Thread(target=self._write_batches, name="log", daemon=True).start()
+
+    @property
+    def dropped(self) -> int:
+        """The number of lines lost so far."""
+        return self._overflowed + self._unwritten
 
     def put(self, line: Line) -> None:
-        """Has a line written soon, if there is room for it."""
-        if len(self._lines) < CAPACITY:
-            self._lines.append(line)
+        """Queue a line for writing, or drop it when the queue is full. Never blocks."""
+        if self._queue.qsize() < self._capacity:
+            self._queue.put(line)
         else:
-            self.dropped += 1
-        if not self._some.is_set():
-            self._some.set()
+            self._overflowed += 1
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.put(msgspec.Raw(self.format(record).encode()))
-            self._hurry.set()  # it may tell of the process's end
-        except Exception:  # as logging's own handlers do: what a record tells of goes on
+        except Exception:  # a record that cannot be formatted must not fail the code that logs it: logging's own rule
             self.handleError(record)
 
-    def flush(self) -> None:
-        """Waits for the lines to be written, for STOP_SECONDS in all. logging does so too when the process ends."""
-        while self._lines and self._patience > 0:
-            self._hurry.set()
-            time.sleep(TICK)
-            self._patience -= TICK
+    def flush(self, timeout: float = STOP_SECONDS) -> None:
+        """Wait until every queued line is written, for `timeout` seconds at most.
+
+        After one timeout it waits no more: logging flushes every handler again when the process ends.
+        """
+        if not self._stalled:
+            written = Event()
+            self._queue.put(written)
+            self._stalled = not written.wait(timeout)
 
     def close(self) -> None:
+        """End the thread after the lines that are queued."""
         self._closed = True
-        self._some.set()
-        self._hurry.set()
+        self._queue.put(Event())
         super().close()
 
-    def _keep_writing(self) -> None:
-        told, closed = 0, False
-        while not closed:
-            self._some.wait()
-            self._hurry.wait(FLUSH_SECONDS)
-            self._hurry.clear()
-            self._some.clear()
-            closed, lines = self._closed, list(self._lines)
-            data = _encoder.encode_lines(lines)
-            if lost := self.dropped - told:
-                message = f"{lost} log lines were dropped: standard output was not read"
-                note = {"time": datetime.now(UTC), "level": "warning", "logger": __name__, "message": message}
-                data += _encoder.encode_lines([note])
-            try:
-                while data:  # not through sys.stdout, whose lock would then be held when the process ends
-                    data = data[os.write(self._descriptor, data) :]
-                told += lost
-            except OSError:  # there is no reader any more
-                self.dropped += len(lines)
-                self._some.set()  # to tell the next one, as soon as there is one
-            for _ in lines:
-                self._lines.popleft()
+    def _write_batches(self) -> None:
+        reported = 0
+        while not (self._closed and self._queue.empty()):
+            first = self._queue.get()  # sleeps while there are no lines: each wake-up would interrupt the event loop
+            if type(first) is not Event:
+                time.sleep(self._flush_seconds)
+            batch = [first, *(self._queue.get() for _ in range(self._queue.qsize()))]
+            lines = [item for item in batch if type(item) is not Event]
+            dropped = self.dropped
+            if dropped > reported:
+                lines.append(_dropped_lines(dropped - reported))
+            if self._write(_encoder.encode_lines(lines)):
+                reported = dropped
+            else:
+                self._unwritten += len(lines) - (dropped > reported)
+            if len(lines) < len(batch):
+                for item in batch:
+                    if isinstance(item, Event):
+                        item.set()
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            while data:  # os.write, because a blocked write to sys.stdout holds a lock that the process's end needs
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:  # the reader is gone
+            return False
+        return True
+
+
+def _dropped_lines(number: int) -> Line:
+    message = f"{number} log lines were dropped: standard output was not read"
+    return {"time": datetime.now(UTC), "level": "warning", "logger": __name__, "message": message}
 
 
 class RequestLog:
-    """One line for each request: method, operation, status, milliseconds, request id."""
+    """Writes one line for each request: method, operation, status, milliseconds, request id."""
 
     def __init__(self, level: str, output: Output) -> None:
-        self._least = {"debug": 100, "info": 100, "warning": 500, "error": 500}[level]
+        self._least_status = {"debug": 100, "info": 100, "warning": 500, "error": 500}[level]
         self._output = output
 
     def write(self, method: str, operation: str, status: int, seconds: float, request_id: bytes) -> None:
-        if status < self._least:
+        """Queue the line of one request, if its level is logged."""
+        if status < self._least_status:
             return
         self._output.put(
             {
@@ -158,7 +172,7 @@ class RequestLog:
 
 
 def configure_logging(level: str) -> Output:
-    """All of this process's log records as JSON lines on standard output, from `level` on."""
+    """Send all of this process's log records from `level` up to standard output. Returns what writes them."""
     output = Output(STDOUT)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     return output

@@ -1,4 +1,4 @@
-"""The log: what a line has, whose request it names, and what never stands in it."""
+"""The log: the members of a line, the request it names, and the values that never stand in it."""
 
 import json
 import os
@@ -16,14 +16,29 @@ import pytest
 
 from service.observability.log import FLUSH_SECONDS, Output, RequestLog
 from tests.proxy import Proxy
-from tests.serving import Api, serving, until
+from tests.serving import SECRET, Api, Caller, serving, until
 
+Rows = Callable[..., list[Any]]
 Lines = Callable[[int], list[dict[str, Any]]]
+
+FAIL = """
+    create function fail() returns trigger language plpgsql as $$
+    begin
+        if new.title ~ 'refuse' then
+            raise exception using message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
+        end if;
+        return new;
+    end
+    $$;
+    create trigger fail before insert on tasks for each row execute function fail();
+"""
 
 
 @pytest.fixture
-def lines(printed: Path, capfd: pytest.CaptureFixture[str]) -> Lines:
-    """Waits for the lines of so many requests, and returns all that were printed."""
+def lines(printed: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Lines:
+    """Waits for the lines of that many requests, and returns every line printed so far."""
+    for client in ("httpx", "httpcore"):  # the tests' client, which logs in the same process
+        caplog.set_level("WARNING", client)
 
     def read(count: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -43,11 +58,11 @@ def of_requests(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if "operation" in line]
 
 
-def test_a_request_is_one_line_of_seven_members(database: str, lines: Lines) -> None:
+def test_log_has_one_line_of_seven_members_for_each_request(database: str, lines: Lines) -> None:
     with serving(database_url=database, log_level="info") as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
-        answers = [
+        responses = [
             ada.list(),
             ada.get(task_id),
             ada.update(task_id, title="y"),
@@ -55,16 +70,17 @@ def test_a_request_is_one_line_of_seven_members(database: str, lines: Lines) -> 
             ada.delete(task_id),
             ada.get(task_id),
             ada.create(),
+            ada.get("1"),
             ada.request("GET", f"/api/{uuid4()}/tasks"),
             api.anonymous.get(ada.tasks),
             api.anonymous.get("/livez"),
             api.anonymous.get("/nowhere"),
             api.anonymous.post("/livez"),
         ]
-        seen = of_requests(lines(1 + len(answers)))
+        logged = of_requests(lines(1 + len(responses)))
 
-    assert {tuple(line) for line in seen} == {("time", "level", "method", "operation", "status", "ms", "request_id")}
-    assert [(line["method"], line["operation"], line["status"]) for line in seen] == [
+    assert {tuple(line) for line in logged} == {("time", "level", "method", "operation", "status", "ms", "request_id")}
+    assert [(line["method"], line["operation"], line["status"]) for line in logged] == [
         ("POST", "create_task", 201),
         ("GET", "list_tasks", 200),
         ("GET", "get_task", 200),
@@ -73,67 +89,67 @@ def test_a_request_is_one_line_of_seven_members(database: str, lines: Lines) -> 
         ("DELETE", "delete_task", 204),
         ("GET", "get_task", 404),
         ("POST", "create_task", 422),
+        ("GET", "get_task", 422),
         ("GET", "list_tasks", 403),
         ("GET", "list_tasks", 401),
         ("GET", "livez", 200),
         ("GET", "unrouted", 404),
         ("POST", "unrouted", 405),
     ]
-    assert [line["request_id"] for line in seen[1:]] == [answer.headers["x-request-id"] for answer in answers]
-    assert len({line["request_id"] for line in seen}) == len(seen)
-    assert {line["level"] for line in seen} == {"info"}
-    assert all(0 < line["ms"] < 10_000 for line in seen)
-    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in seen)
+    assert [line["request_id"] for line in logged[1:]] == [response.headers["x-request-id"] for response in responses]
+    assert len({line["request_id"] for line in logged}) == len(logged)
+    assert {line["level"] for line in logged} == {"info"}
+    assert all(0 < line["ms"] < 10_000 for line in logged)
+    assert all(datetime.fromisoformat(line["time"]).tzinfo for line in logged)
 
 
-def test_a_sane_request_id_is_taken_over(api: Api) -> None:
-    for given in ("a", "0b0e8f5a-3bd6-4f4c-9f4e-6d0c1f1b9f0e", "A.b_c-9", "x" * 64):
-        assert api.anonymous.get("/livez", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+@pytest.mark.parametrize("given", ["a", "0b0e8f5a-3bd6-4f4c-9f4e-6d0c1f1b9f0e", "A.b_c-9", "x" * 64])
+def test_request_id_that_is_valid_is_kept(ada: Caller, given: str) -> None:
+    for path in (ada.tasks, "/livez", "/nowhere"):
+        assert ada.request("GET", path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
 
 
-def test_any_other_request_id_is_replaced(api: Api) -> None:
+def test_request_id_that_is_not_valid_is_replaced(api: Api) -> None:
     made = set()
-    for given in (b"", b"x" * 65, b"a b", b"a;b", b'{"a":1}', b"<script>", b"a\tb", b"\xe9", b"a%0a"):
-        answer = api.anonymous.get("/livez", headers=[(b"X-Request-ID", given)])
-        made.add(answer.headers["x-request-id"])
-    assert len(made) == 9
-    assert all(re.fullmatch("[0-9a-f]+-[0-9a-f]+", number) for number in made)
+    for given in (b"", b"x" * 65, b"a b", b"a/b", b"a;b", b'{"a":1}', b"<script>", b"a\tb", b"\xe9", b"a%0a"):
+        response = api.anonymous.get("/livez", headers=[(b"X-Request-ID", given)])
+        made.add(response.headers["x-request-id"])
+    assert len(made) == 10
+    assert all(re.fullmatch("[0-9a-f]+-[0-9a-f]+", request_id) for request_id in made)
 
 
-def test_no_line_has_a_token_a_title_or_the_database_url(
-    proxy: Proxy, rows: Callable[..., list[Any]], lines: Lines, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("WARNING", "httpx")  # which is the caller
-    caplog.set_level("WARNING", "httpcore")
-    rows(
-        """create function refuse() returns trigger language plpgsql as $$ begin
-            if new.title ~ 'refuse' then raise 'no %%', new.title using detail = new.description; end if;
-            return new;
-        end $$"""
-    )
-    rows("create trigger refuse before insert on tasks for each row execute function refuse()")
+def test_log_has_no_value_of_a_request_a_row_or_a_setting(proxy: Proxy, rows: Rows, lines: Lines) -> None:
+    rows(FAIL)
     with serving(database_url=proxy.url.replace(":@", ":hunter2@"), log_level="debug") as api:
         ada = api.caller()
-        ada.create(title="my secret title", description="my secret description")
-        failed = ada.create(title="refuse my secret title", description="my secret description")
-        ada.request("GET", f"{ada.tasks}?token={ada.token}", headers={"Authorization": f"Basic {ada.token}"})
+        task_id = ada.create(title="hunter2", description="hunter2").json()["id"]
+        ada.update(task_id, title="hunter2" * 100)
+        ada.request("PUT", f"{ada.tasks}/{task_id}", content=b'{"hunter2')
+        ada.complete(task_id, json={"completed": "hunter2"})
+        ada.request("GET", "/api/hunter2/tasks", params={"hunter2": "hunter2"})
+        ada.request("GET", f"{ada.tasks}/hunter2", headers={"X-Request-ID": "not valid: hunter2"})
+        ada.request("GET", "/hunter2", headers={"Cookie": "hunter2"})
+        ada.request("GET", ada.tasks, headers={"Authorization": f"Basic {ada.token}"})
+        ada.request("GET", ada.tasks, headers={"Authorization": "Bearer hunter2.hunter2.hunter2"})
+        failed = ada.create(title="refuse hunter2", description="hunter2")
         proxy.down()
-        assert ada.create(title="my secret title").status_code == 503
-        seen = lines(4)
+        assert ada.list().status_code == 503
+        logged = lines(11)
 
     assert failed.status_code == 500
-    assert failed.json()["detail"] == "Something went wrong here. It has been logged."
-    assert "secret" not in failed.text
-    (logged,) = [line for line in seen if "frames" in line]
-    assert (logged["error"], logged["sqlstate"], logged["level"]) == ("RaiseError", "P0001", "error")
-    assert failed.headers["x-request-id"] in logged["message"]
-    assert any("tasks/handlers.py" in frame for frame in logged["frames"])
+    assert "hunter2" not in failed.text
+    (bug,) = [line for line in logged if "frames" in line]
+    assert (bug["error"], bug["sqlstate"], bug["level"]) == ("RaiseError", "P0001", "error")
+    assert bug["message"] == f"create_task failed, request {failed.headers['x-request-id']}"
+    assert any("tasks/handlers.py" in frame for frame in bug["frames"])
+    assert any("A token is refused" in line["message"] for line in logged if "message" in line)
+    assert any("the database cannot be reached" in line["message"] for line in logged if "message" in line)
     printed = json.dumps(lines(0))
-    for secret in ("secret", "hunter2", ada.token, ada.token.rpartition(".")[2], ada.id, "postgresql://"):
+    for secret in ("hunter2", *ada.token.split("."), SECRET, ada.id, "postgresql://"):
         assert secret not in printed
 
 
-def test_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
+def test_log_level_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
     with serving(database_url=proxy.url, log_level="warning") as api:
         ada = api.caller()
         assert [ada.list().status_code, ada.create().status_code] == [200, 422]
@@ -146,7 +162,7 @@ def test_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends of a pipe: for whom the log is, and what it is written to."""
+    """Both ends of a pipe: the reader of the log, and what the log is written to."""
     reader, writer = os.pipe()
     yield reader, writer
     for end in (reader, writer):
@@ -154,35 +170,32 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-def test_lines_past_what_a_stalled_reader_leaves_room_for_are_dropped_and_counted(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_drops_and_counts_the_lines_that_a_stalled_reader_leaves_no_room_for(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    monkeypatch.setattr("service.observability.log.CAPACITY", 1000)
-    output = Output(writer)
+    output = Output(writer, capacity=1000)
     requests = RequestLog("info", output)
-    written = seen = told = 0
+    written = seen = reported = 0
     while output.dropped < 10:
         requests.write("GET", "livez", 200, 0, b"x" * 64)
         written += 1
     with os.fdopen(reader, closefd=False) as lines:
-        while told < output.dropped:
+        while reported < output.dropped:
             line = json.loads(lines.readline())
             if "operation" in line:
                 seen += 1
             else:
                 assert line["message"].endswith(" log lines were dropped: standard output was not read")
-                told += int(line["message"].split()[0])
-        assert seen + told == written
+                reported += int(line["message"].split()[0])
+        assert seen + reported == written
         output.flush()
         requests.write("GET", "livez", 200, 0, b"kept")
         assert json.loads(lines.readline())["request_id"] == "kept"
     output.close()
 
 
-def test_lines_without_a_reader_do_not_stop_those_after_them(pipe: tuple[int, int]) -> None:
+def test_output_without_a_reader_goes_on_when_there_is_one_again(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    output = Output(writer)
+    output = Output(writer, flush_seconds=0)
     requests = RequestLog("info", output)
     os.close(reader)
     requests.write("GET", "livez", 200, 0, b"lost")
@@ -191,40 +204,44 @@ def test_lines_without_a_reader_do_not_stop_those_after_them(pipe: tuple[int, in
     os.dup2(another, writer)
     os.close(another)
     with os.fdopen(reader) as lines:
-        assert json.loads(lines.readline())["message"].startswith("1 log lines were dropped")
         requests.write("GET", "livez", 200, 0, b"kept")
         assert json.loads(lines.readline())["request_id"] == "kept"
+        assert json.loads(lines.readline())["message"].startswith("1 log lines were dropped")
     output.close()
 
 
-def test_output_wakes_nobody_while_there_are_no_lines(pipe: tuple[int, int]) -> None:
+def test_output_does_not_wake_up_while_there_are_no_lines(pipe: tuple[int, int]) -> None:
     others = set(threading.enumerate())
     output = Output(pipe[1])
     (thread,) = set(threading.enumerate()) - others
 
-    def wakes() -> list[str]:
+    def wake_ups() -> list[str]:
         status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
         return re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)
 
-    time.sleep(FLUSH_SECONDS)  # for it to fall asleep
-    before = wakes()
+    time.sleep(FLUSH_SECONDS)  # until the thread waits
+    before = wake_ups()
     time.sleep(4 * FLUSH_SECONDS)
-    assert wakes() == before
+    assert wake_ups() == before
     output.close()
 
 
-def test_stop_writes_what_waits_and_gives_up_on_a_reader_who_stalls(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.observability.log.FLUSH_SECONDS", 3600)
-    monkeypatch.setattr("service.observability.log.STOP_SECONDS", 0.1)
+def test_output_flush_writes_the_lines_that_wait(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     output = Output(writer)
     output.put({"operation": "livez"})
     output.flush()
     assert os.read(reader, 100) == b'{"operation":"livez"}\n'
-    output.put({"operation": "x" * 1_000_000})
-    for _ in range(100):  # once it has given up, it waits no more
-        output.flush()
     output.close()
-    os.close(reader)  # which ends its thread
+
+
+def test_output_flush_gives_up_once_on_a_reader_that_stalls(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    output = Output(writer)
+    output.put({"operation": "x" * 1_000_000})  # more than a pipe holds
+    output.flush(timeout=0.1)
+    started = time.monotonic()
+    output.flush(timeout=3600)
+    output.close()
+    assert time.monotonic() - started < 60
+    os.close(reader)  # which ends the thread

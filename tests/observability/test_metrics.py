@@ -1,6 +1,7 @@
 """What Prometheus gets to see, scraped over HTTP after requests that are known, and where it cannot be seen."""
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -190,11 +191,15 @@ def test_metrics_count_what_no_endpoint_sees(service: Measured) -> None:
     assert service.value("task_service_refused_connections_total", "400") == 1
 
 
-def test_metrics_count_log_lines_that_were_dropped(service: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.observability.log.CAPACITY", 0)
-    logging.getLogger("service").error("there is no room for this")
+def test_metrics_count_log_lines_that_were_dropped(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("service.observability.log.STDOUT", writer)
+    with measured(database_url=database) as service:
+        logging.getLogger("service").error("nobody reads this line")
 
-    assert service.value("task_service_dropped_log_lines_total") == 1
+        until(lambda: service.value("task_service_dropped_log_lines_total") == 1)
+    os.close(writer)
 
 
 def test_metrics_tell_of_the_process(service: Measured) -> None:
