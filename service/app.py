@@ -19,8 +19,9 @@ from service.api.routing import FlatRoutes, Row, starlette_routes
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.observability.health import Health
-from service.observability.log import Output, RequestLog
-from service.observability.metrics import CountedLog, Metrics, serve_metrics
+from service.observability.log import Output
+from service.observability.metrics import Metrics, serve_metrics
+from service.observability.request_log import RequestLog
 from service.observability.server_timing import TimedDatabase, TimedEndpoint
 from service.settings import Settings
 from service.shutdown import delayed_shutdown
@@ -47,9 +48,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     private = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
     health = Health(settings, database)
     metrics = Metrics(authenticator, database, output)
-    log = RequestLog(settings.log_level, output)
-    if settings.metrics_port:
-        log = CountedLog(settings.log_level, output, metrics)
+    log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
     service = Dependencies(settings, authenticator, database, log, Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)

@@ -33,7 +33,7 @@ from service.api.problems import (
 from service.auth.authenticator import Authenticator, User
 from service.db import UUID
 from service.db.database import Database
-from service.observability.log import RequestLog, accept_request_id
+from service.observability.request_log import RequestLog, accept_request_id
 from service.settings import Settings
 from service.tasks.query import Cursors
 
@@ -111,7 +111,9 @@ class AuthenticatedEndpoint:
             status = self._problem(error, scope, request_id).type.status  # for the log: the caller has seen 200
             raise ResponseAborted from None
         finally:
-            self._dependencies.log.write(scope["method"], self.name, status, perf_counter() - started, request_id)
+            traceparent = headers.get(b"traceparent")
+            seconds = perf_counter() - started
+            self._dependencies.log.write(scope["method"], self.name, status, seconds, request_id, traceparent)
 
     def _problem(self, error: BaseException, scope: Scope, request_id: bytes) -> Problem:
         if not isinstance(error, Exception):  # the stop has its deadline

@@ -2,20 +2,14 @@
 
 import logging
 import os
-import re
 import time
 import traceback
 from datetime import UTC, datetime
-from itertools import count
 from queue import SimpleQueue
-from secrets import token_hex
 from threading import Event, Thread
 from typing import Any
 
 import msgspec
-
-valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
-"""Matches a client's X-Request-ID that is safe to log and to send back."""
 
 STDOUT = 1
 
@@ -31,19 +25,13 @@ CAPACITY = 10_000
 Line = msgspec.Raw | dict[str, Any]
 
 _encoder = msgspec.json.Encoder()
-_prefix = token_hex(4).encode()
-_numbers = count(1)
-
-
-def accept_request_id(given: bytes | None) -> bytes:
-    """Return the client's request id if it is valid, else a new one."""
-    if given is not None and valid_request_id(given):
-        return given
-    return b"%b-%x" % (_prefix, next(_numbers))
 
 
 class JSONFormatter(logging.Formatter):
-    """Formats a log record as JSON. Of an exception it keeps the type and the frames, not the message or values."""
+    """Formats a log record as JSON, with the members that `extra={"members": {...}}` adds.
+
+    Of an exception it keeps the type and the frames, not the message or values.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -51,6 +39,7 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "members", {}),
         }
         if record.exc_info and record.exc_info[1]:
             error = record.exc_info[1]
@@ -145,30 +134,6 @@ class Output(logging.Handler):
 def _dropped_lines(number: int) -> Line:
     message = f"{number} log lines were dropped: standard output was not read"
     return {"time": datetime.now(UTC), "level": "warning", "logger": __name__, "message": message}
-
-
-class RequestLog:
-    """Writes one line for each request: method, operation, status, milliseconds, request id."""
-
-    def __init__(self, level: str, output: Output) -> None:
-        self._least_status = {"debug": 100, "info": 100, "warning": 500, "error": 500}[level]
-        self._output = output
-
-    def write(self, method: str, operation: str, status: int, seconds: float, request_id: bytes) -> None:
-        """Queue the line of one request, if its level is logged."""
-        if status < self._least_status:
-            return
-        self._output.put(
-            {
-                "time": datetime.now(UTC),
-                "level": "info" if status < 500 else "warning",
-                "method": method,
-                "operation": operation,
-                "status": status,
-                "ms": round(seconds * 1000, 2),
-                "request_id": request_id.decode(),
-            }
-        )
 
 
 def configure_logging(level: str) -> Output:

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.edge.protocol import Protocol
-from service.observability.log import Output, RequestLog
+from service.observability.log import Output
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,15 @@ class Metrics(Collector):
         self._authenticator = authenticator
         self._database = database
         self._output = output
-        self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 2))
+        self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
-    def count(self, operation: str, status: int, seconds: float) -> None:
+    def count(self, operation: str, status: int, seconds: float, database_seconds: float) -> None:
         """Notes that a request was answered."""
         # 0.4 µs, 1 % of what a get costs; the library's own histogram takes 2.0 µs
         numbers = self._requests[operation, status]
         numbers[bisect_left(BOUNDS, seconds)] += 1
-        numbers[-1] += seconds
+        numbers[-2] += seconds
+        numbers[-1] += database_seconds
 
     def collect(self) -> Iterator[Metric]:
         """All figures as they are now."""
@@ -73,7 +74,7 @@ class Metrics(Collector):
         family = HistogramMetricFamily(
             "task_service_request_seconds", "Answered requests by their duration.", labels=("operation", "status")
         )
-        for (operation, status), (*numbers, seconds) in self._requests.items():
+        for (operation, status), (*numbers, seconds, _) in self._requests.items():
             buckets = list(zip((*map(str, BOUNDS), "+Inf"), accumulate(numbers), strict=True))
             family.add_metric((operation, str(status)), buckets, seconds)
         return family
@@ -103,18 +104,6 @@ class Metrics(Collector):
         for sqlstate_class, number in pool.errors.items():
             errors.add_metric((sqlstate_class,), number)
         yield errors
-
-
-class CountedLog(RequestLog):
-    """The log of requests, which counts them too."""
-
-    def __init__(self, level: str, output: Output, metrics: Metrics) -> None:
-        super().__init__(level, output)
-        self._metrics = metrics
-
-    def write(self, method: str, operation: str, status: int, seconds: float, request_id: bytes) -> None:
-        self._metrics.count(operation, status, seconds)
-        super().write(method, operation, status, seconds, request_id)
 
 
 async def serve_metrics(metrics: Metrics, settings: Settings) -> None:

@@ -1,0 +1,99 @@
+"""The log of requests: one line each, and the database time that the running request has used so far."""
+
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from itertools import count
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+
+from service.observability.log import Output
+
+valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+"""Matches a client's X-Request-ID that is safe to log and to send back."""
+
+valid_traceparent = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+"""W3C Trace Context, section 3.2.2."""
+
+PROBES = frozenset(("health", "livez", "readyz"))
+"""Operations that are logged at `debug` only: a load balancer calls them every second."""
+
+_prefix = token_hex(4).encode()
+_numbers = count(1)
+
+
+def accept_request_id(given: bytes | None) -> bytes:
+    """Return the client's request id if it is valid, else a new one."""
+    if given is not None and valid_request_id(given):
+        return given
+    return b"%b-%x" % (_prefix, next(_numbers))
+
+
+class Timing(msgspec.Struct):
+    """Seconds that a request waited for a connection, and for the database's response."""
+
+    wait: float = 0
+    database: float = 0
+
+
+current_timing: ContextVar[Timing | None] = ContextVar("current_timing", default=None)
+"""The timing of the request that the running task serves. None before its first statement."""
+
+
+def add_database_time(wait: float, database: float) -> None:
+    """Add one statement's seconds to the running request's timing. Called in the context of the request's task."""
+    timing = current_timing.get()
+    if timing is None:
+        current_timing.set(Timing(wait, database))
+    else:
+        timing.wait += wait
+        timing.database += database
+
+
+class RequestLog:
+    """Writes a line for each request, and passes each request to `on_request` for the metrics.
+
+    A line has the members time, level, method, operation, status, ms and request_id; db_ms if a statement was run,
+    and traceparent if the client sent one.
+    """
+
+    def __init__(
+        self, level: str, output: Output, on_request: Callable[[str, int, float, float], None] | None = None
+    ) -> None:
+        self._least_status = {"debug": 100, "info": 100, "warning": 500, "error": 500}[level]
+        self._unlogged = frozenset[str]() if level == "debug" else PROBES
+        self._output = output
+        self._on_request = on_request
+
+    def write(
+        self,
+        method: str,
+        operation: str,
+        status: int,
+        seconds: float,
+        request_id: bytes,
+        traceparent: bytes | None = None,
+    ) -> None:
+        """Queue the line of a request that has just ended, if its level is logged."""
+        if self._on_request:
+            timing = current_timing.get()
+            self._on_request(operation, status, seconds, timing.database if timing else 0.0)
+        if status < self._least_status or operation in self._unlogged:
+            return
+        line: dict[str, Any] = {
+            "time": datetime.now(UTC),
+            "level": "info" if status < 500 else "warning",
+            "method": method,
+            "operation": operation,
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "request_id": request_id.decode(),
+        }
+        if timing := current_timing.get():
+            line["db_ms"] = round(timing.database * 1000, 2)
+        if traceparent is not None and valid_traceparent(traceparent):
+            line["traceparent"] = traceparent.decode()
+        self._output.put(line)
