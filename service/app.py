@@ -18,6 +18,7 @@ from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from service.api.routing import FlatRoutes, Row, starlette_routes
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
+from service.db.failures import FailureLog
 from service.observability.health import Health
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
@@ -47,9 +48,10 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     database = TimedDatabase(settings) if settings.server_timing else Database(settings)
     private = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
     health = Health(settings, database)
-    metrics = Metrics(authenticator, database, output)
+    failures = FailureLog()
+    metrics = Metrics(authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
-    service = Dependencies(settings, authenticator, database, log, Cursors(settings))
+    service = Dependencies(settings, authenticator, database, log, failures, Cursors(settings))
     documents = Documents(PRIVATE, list(PUBLIC))
     responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
     table: list[Row] = []

@@ -22,6 +22,7 @@ from service.api.payloads import (
 )
 from service.api.problems import (
     FORBIDDEN,
+    NO_KEYS,
     OUTCOME_UNKNOWN,
     UNAUTHORIZED,
     UNAVAILABLE,
@@ -33,6 +34,7 @@ from service.api.problems import (
 from service.auth.authenticator import Authenticator, User
 from service.db import UUID
 from service.db.database import Database
+from service.db.failures import FailureLog
 from service.observability.request_log import RequestLog, accept_request_id
 from service.settings import Settings
 from service.tasks.query import Cursors
@@ -55,6 +57,7 @@ class Dependencies(msgspec.Struct, frozen=True):
     authenticator: Authenticator
     database: Database
     log: RequestLog
+    failures: FailureLog
     cursors: Cursors
 
 
@@ -121,6 +124,8 @@ class AuthenticatedEndpoint:
         problem = problem_for(error)  # a row of the error table
         if problem.type.status == 500:
             logger.error("%s failed, request %s", self.name, request_id.decode(), exc_info=error)
+        elif problem.type.status == 503 and problem.type is not NO_KEYS:
+            self._dependencies.failures.note(self.name, error)
         return problem
 
     async def _user(self, headers: RequestHeaders) -> User:

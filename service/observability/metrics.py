@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
+from service.db.failures import FailureLog
 from service.edge.protocol import Protocol
 from service.observability.log import Output
 from service.settings import Settings
@@ -36,10 +37,11 @@ class Metrics(Collector):
     `refused` is for the HTTP edge to count in, by status, what it refuses before an endpoint sees it.
     """
 
-    def __init__(self, authenticator: Authenticator, database: Database, output: Output) -> None:
+    def __init__(self, authenticator: Authenticator, database: Database, failures: FailureLog, output: Output) -> None:
         self.refused: Counter[int] = Counter()
         self._authenticator = authenticator
         self._database = database
+        self._failures = failures
         self._output = output
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
@@ -60,6 +62,14 @@ class Metrics(Collector):
         for status, number in self.refused.items():
             refused.add_metric((str(status),), number)
         yield refused
+        unavailable = CounterMetricFamily(
+            "task_service_unavailable",
+            "Requests that failed for a cause in the database, by SQLSTATE, or by exception where there is none.",
+            labels=("reason",),
+        )
+        for reason, number in self._failures.counts.items():
+            unavailable.add_metric((reason,), number)
+        yield unavailable
         yield from self._pool()
         tokens = self._authenticator
         yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens remembered.", tokens.cached_tokens)

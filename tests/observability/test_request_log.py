@@ -50,7 +50,7 @@ def lines(printed: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCa
 
 
 def of_requests(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in lines if "operation" in line]
+    return [line for line in lines if "request_id" in line]
 
 
 def test_log_has_one_line_of_seven_members_for_each_request(database: str, lines: Lines) -> None:
