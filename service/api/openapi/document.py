@@ -53,8 +53,9 @@ def document(table: Iterable[Row]) -> JSONObject:
     """The document of the operations in `table`."""
     types = [ProblemDocument, *(kind for row in OPERATIONS.values() for kind in (row.answer, row.takes) if kind)]
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    # A type cannot say this. Nor could minProperties: members that nobody knows are ignored, so they do not count.
-    components["UpdateTask"]["anyOf"] = [{"required": [name]} for name in components["UpdateTask"]["properties"]]
+    # At least one of the two. minProperties would count unknown members, and generators turn an anyOf into "any type".
+    title, description = ({"required": [name], "properties": {name: True}} for name in ("title", "description"))
+    components["UpdateTask"] |= {"if": title, "else": description}
     schemas: Schemas = dict(zip(types, found, strict=True))
     paths: dict[str, JSONObject] = {}
     for method, path, handler in table:
