@@ -7,7 +7,6 @@
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
-FRONTEND := examples/frontend
 COMPILE := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command "make lock"
 LOCK := $(COMPILE) pyproject.toml
 
@@ -19,10 +18,9 @@ install: .venv/dev ## set up .venv for development
 dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: anew after each change)
 	@$(RUN) service dev $(if $(RELOAD),--reload)
 
-frontend: .venv/made $(FRONTEND)/node_modules ## serve the example page on port 8080, beside `make dev` (needs Node 20 or later)
-	@npm --prefix $(FRONTEND) run --silent build
-	@echo "The example is at http://127.0.0.1:8080. Ctrl-C stops it."
-	@$(RUN) http.server --bind 127.0.0.1 --directory $(FRONTEND) 8080
+frontend: .venv/made examples/node_modules ## serve the example page on port 8080, beside `make dev` (ARGS="--port 8081": there; needs Node 20 or later)
+	@npm --prefix examples run --silent build
+	@$(RUN) examples.frontend.serve $(ARGS)
 
 serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
@@ -51,8 +49,8 @@ fuzz: .venv/test ## try 20,000 inputs that nobody wrote, in a few minutes (ARGS=
 issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
 	@$(RUN) pytest tests/issuer $(ARGS)
 
-browser: .venv/browser $(FRONTEND)/node_modules ## click through the pages in Chromium (needs it, and Node 20 or later)
-	@npm --prefix $(FRONTEND) run --silent build
+browser: .venv/browser examples/node_modules tests/browser/node_modules ## click through the pages in Chromium (needs it, and Node 20 or later)
+	@npm --prefix examples run --silent build
 	@$(RUN) pytest tests/browser $(ARGS)
 
 check: .venv/check ## check the format, style and types of Python and SQL
@@ -62,9 +60,9 @@ check: .venv/check ## check the format, style and types of Python and SQL
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
 
-client: .venv/run $(FRONTEND)/node_modules ## write the API's types for TypeScript, and check the example page by them
-	@$(RUN) service openapi | npm --prefix $(FRONTEND) run --silent types
-	@npm --prefix $(FRONTEND) run --silent check
+client: .venv/dev examples/node_modules ## write the API's types for TypeScript, and check the examples by them
+	@$(RUN) service openapi | npm --prefix examples run --silent types
+	@npm --prefix examples run --silent check
 
 migrate: .venv/run ## bring the database of DATABASE_URL up to date
 	@$(RUN) service migrate

@@ -2,18 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from service.settings import ROOT
-from tests.serving import Api, serving
+from examples.frontend.serve import HERE, server
+from tests.serving import Api, Caller, serving
 
-EXAMPLE = ROOT / "examples" / "frontend"
+SignIn = Callable[[Caller], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, metavar="FOLDER", help="keep pictures of the example page there")
 
 
 @pytest.fixture(scope="session")
@@ -29,23 +32,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Silent(SimpleHTTPRequestHandler):
-    """Serves files, and logs nothing."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
 def example() -> Iterator[str]:
     """The origin of the example page."""
-    if not (EXAMPLE / "build" / "page.js").exists():
+    if not (HERE / "build").exists():
         pytest.exit("The example page is not built: `make browser` does that first. It needs Node 20 or later.", 1)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(EXAMPLE))) as server:
-        thread = Thread(target=server.serve_forever)
+    with server(0) as files:
+        thread = Thread(target=files.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        yield f"http://127.0.0.1:{files.server_port}"
+        files.shutdown()
         thread.join()
 
 
@@ -70,3 +66,16 @@ def complaints(page: Page) -> list[str]:
     page.on("console", lambda message: texts.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: texts.append(str(error)))
     return texts
+
+
+@pytest.fixture
+def sign_in(page: Page, example: str, api: Api) -> SignIn:
+    """Opens the example page and pastes a caller's token there."""
+
+    def paste_the_token(caller: Caller) -> None:
+        page.goto(example)
+        page.get_by_label("Service").fill(str(api.anonymous.base_url))
+        page.get_by_label("Token").fill(f'AUTH="Authorization: Bearer {caller.token}"')
+        page.get_by_role("button", name="Continue").click()
+
+    return paste_the_token

@@ -1,118 +1,139 @@
-// The page: signing in, the list, and what went wrong.
+// The page: signs in, connects the controls to the tasks, and shows what fails.
 
-import { Api, Refusal } from "./api.js";
-import { Row } from "./row.js";
-import { type Entry, Tasks } from "./tasks.js";
+import { Problem, TaskClient } from "../../client/client.js";
+import { counted, growing } from "./fields.js";
+import { Filters } from "./filters.js";
+import { List } from "./list.js";
+import { Tasks } from "./tasks.js";
+import { Undo } from "./undo.js";
 
 const find = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 
 const signIn = find<HTMLFormElement>("sign-in");
 const address = find<HTMLInputElement>("address");
 const token = find<HTMLTextAreaElement>("token");
-const signInProblem = find("sign-in-problem");
-const account = find("account");
-const retrying = find("retrying");
-const main = find("main");
 const adding = find<HTMLFormElement>("add");
 const title = find<HTMLInputElement>("new");
-const list = find("list");
-const empty = find("empty");
-const summary = find("summary");
-const more = find<HTMLButtonElement>("more");
+const description = find<HTMLTextAreaElement>("new-description");
+const main = find("main");
 const notice = find("notice");
-const template = find<HTMLTemplateElement>("row");
+const continueButton = find<HTMLButtonElement>("continue");
 
 let tasks: Tasks | undefined;
-let rows = new Map<Entry, Row>();
-
-function show(): void {
-  if (!tasks) return;
-  const { entries, hasMore } = tasks;
-  for (const [entry, row] of rows) {
-    if (!entries.includes(entry)) {
-      row.element.remove();
-      rows.delete(entry);
-    }
-  }
-  entries.forEach((entry, place) => {
-    let row = rows.get(entry);
-    if (!row && tasks) {
-      row = new Row(template, entry, tasks, fail);
-      rows.set(entry, row);
-    }
-    if (row && list.children[place] !== row.element) list.insertBefore(row.element, list.children[place] ?? null);
-    row?.show();
-  });
-  const there = entries.filter((entry) => !entry.isGone);
-  const done = there.filter((entry) => entry.shown.completed).length;
-  empty.hidden = there.length > 0 || hasMore;
-  list.hidden = there.length === 0;
-  more.hidden = !hasMore;
-  summary.textContent = there.length ? `${done} of ${there.length}${hasMore ? "+" : ""} done` : "";
-}
+const undo = new Undo(find("undo"), { fail, restored: (entry) => list.focus(entry) });
+const list = new List({ fail, delete: (entry) => tasks && undo.delete(entry, tasks) });
+const filters = new Filters(find<HTMLFormElement>("filters"), load);
 
 function fail(error: unknown): void {
-  if (error instanceof Refusal && error.status === 401) return signOut(error.message);
-  find("notice-text").textContent = error instanceof Error ? error.message : String(error);
+  if (error instanceof Problem && error.status === 401) return signOut(error.message);
+  find("notice-text").textContent = messageOf(error);
   notice.hidden = false;
 }
 
-async function signedIn(): Promise<void> {
-  const credentials = { address: address.value.replace(/\/+$/, ""), token: token.value };
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The user of a token. Only the service can say whether the token is valid. */
+function userOf(jwt: string): string {
   try {
-    // What make dev prints may be pasted with all that is around the token.
-    const bare = /[\w-]+\.[\w-]+\.[\w-]+/.exec(credentials.token)?.[0] ?? "";
-    const api = new Api(credentials.address, bare, (isTryingAgain) => (retrying.hidden = !isTryingAgain));
-    const found = new Tasks(api, show);
-    await found.more();
+    const payload = jwt.split(".")[1] ?? "";
+    const { sub } = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
+    if (typeof sub === "string") return sub;
+  } catch {
+    // not a JWT
+  }
+  throw new Error("This is not a token. Copy everything between “Bearer” and the quotation mark.");
+}
+
+async function startSession(): Promise<void> {
+  const credentials = { address: address.value.replace(/\/+$/, ""), token: token.value };
+  continueButton.disabled = true;
+  try {
+    // The line that `make dev` prints may be pasted as it is, with all that is around the token.
+    const jwt = /[\w-]+\.[\w-]+\.[\w-]+/.exec(credentials.token)?.[0] ?? "";
+    const client = new TaskClient(`${credentials.address}/api/${userOf(jwt)}/tasks`, () => jwt);
+    client.onRetry = (isRetrying) => (find("retrying").hidden = !isRetrying);
+    const found: Tasks = new Tasks(client, () => tasks === found && list.show(found));
+    await found.load(filters.query);
     tasks = found;
   } catch (error) {
-    return signOut(error instanceof Error ? error.message : String(error));
+    return signOut(messageOf(error));
+  } finally {
+    continueButton.disabled = false;
   }
   sessionStorage.setItem("credentials", JSON.stringify(credentials));
   signIn.hidden = true;
-  account.hidden = main.hidden = false;
-  show();
+  find("account").hidden = main.hidden = false;
+  list.show(tasks);
   title.focus();
 }
 
 function signOut(problem = ""): void {
+  undo.send();
   tasks = undefined;
-  rows = new Map();
-  list.replaceChildren();
+  list.clear();
   sessionStorage.removeItem("credentials");
-  account.hidden = main.hidden = notice.hidden = true;
+  find("account").hidden = main.hidden = notice.hidden = true;
   signIn.hidden = false;
-  signInProblem.textContent = problem;
+  find("sign-in-problem").textContent = problem;
   token.focus();
 }
 
-signIn.addEventListener("submit", (event) => {
-  event.preventDefault();
-  signedIn();
-});
-find("sign-out").addEventListener("click", () => {
-  token.value = "";
-  signOut();
-});
-adding.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const text = title.value;
-  title.value = "";
+async function load(): Promise<void> {
+  main.ariaBusy = "true";
   try {
-    await tasks?.add(text);
+    await tasks?.load(filters.query);
+    notice.hidden = true;
   } catch (error) {
-    title.value ||= text; // unless the next one is being typed
+    fail(error);
+  } finally {
+    main.ariaBusy = "false";
+  }
+}
+
+async function add(): Promise<void> {
+  const texts = { title: title.value, description: description.value };
+  showDraft({ title: "", description: "" });
+  title.focus();
+  try {
+    await tasks?.add({ title: texts.title, description: texts.description || null });
+  } catch (error) {
+    if (!title.value && !description.value) showDraft(texts); // unless the next one is being typed
     fail(error);
   }
+}
+
+function showDraft(texts: { title: string; description: string }): void {
+  title.value = texts.title;
+  description.value = texts.description;
+  countTitle();
+  growDescription();
+}
+
+function on(target: HTMLElement, type: string, listener: () => void): void {
+  target.addEventListener(type, (event) => {
+    event.preventDefault();
+    listener();
+  });
+}
+
+const countTitle = counted(title, find("new-count"));
+const growDescription = growing(description);
+on(signIn, "submit", startSession);
+on(adding, "submit", add);
+on(find("more"), "click", () => tasks?.more().catch(fail));
+on(find("notice-close"), "click", () => (notice.hidden = true));
+on(find("sign-out"), "click", () => {
+  token.value = "";
+  filters.reset();
+  signOut();
 });
-more.addEventListener("click", () => tasks?.more().catch(fail));
-find("notice-close").addEventListener("click", () => (notice.hidden = true));
 
 const kept = sessionStorage.getItem("credentials");
 if (kept) {
   ({ address: address.value, token: token.value } = JSON.parse(kept));
-  signedIn();
+  startSession();
 } else {
   signOut();
 }

@@ -1,6 +1,13 @@
-// A line of the list, made of the page's template: shows an entry, and turns what is clicked into changes.
+// A row of the list: shows an entry, and turns what is clicked and typed into changes.
 
+import { counted, growing } from "./fields.js";
 import { Conflict, type Entry, type Tasks } from "./tasks.js";
+
+export interface Actions {
+  /** Shows a refusal, unless the row shows it itself. */
+  fail: (error: unknown) => void;
+  delete: (entry: Entry) => void;
+}
 
 export class Row {
   readonly element: HTMLLIElement;
@@ -12,13 +19,14 @@ export class Row {
   readonly #newTitle: HTMLInputElement;
   readonly #newDescription: HTMLTextAreaElement;
   readonly #problem: HTMLElement;
+  readonly #count: () => void;
+  readonly #grow: () => void;
 
-  /** `fail` is told of what is refused, unless the row shows it itself. */
   constructor(
     template: HTMLTemplateElement,
     readonly entry: Entry,
     readonly tasks: Tasks,
-    readonly fail: (error: unknown) => void,
+    readonly actions: Actions,
   ) {
     this.element = (template.content.cloneNode(true) as DocumentFragment).firstElementChild as HTMLLIElement;
     const part = <T extends HTMLElement>(name: string) => this.element.querySelector(`.${name}`) as T;
@@ -30,10 +38,16 @@ export class Row {
     this.#newTitle = part("new-title");
     this.#newDescription = part("new-description");
     this.#problem = part("problem");
-    this.#done.addEventListener("change", () => tasks.toggle(entry).catch(fail));
-    part("edit").addEventListener("click", () => this.#edit(entry.shown.title, entry.shown.description ?? ""));
-    part("texts").addEventListener("dblclick", () => this.#edit(entry.shown.title, entry.shown.description ?? ""));
-    part("delete").addEventListener("click", () => this.#delete());
+    this.#count = counted(this.#newTitle, part("count"));
+    this.#grow = growing(this.#newDescription);
+    const edit = () => this.#edit(entry.shown.title, entry.shown.description ?? "");
+    this.#done.addEventListener("change", () => this.#toggle());
+    part("edit").addEventListener("click", edit);
+    part("texts").addEventListener("dblclick", edit);
+    part("delete").addEventListener("click", () => {
+      focus(this.#next(), ".delete");
+      actions.delete(entry);
+    });
     part("cancel").addEventListener("click", () => this.#close());
     this.#editor.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -47,10 +61,10 @@ export class Row {
 
   /** Shows the entry as it is now. An open editor keeps what is typed. */
   show(): void {
-    const { shown, isGone, waiting } = this.entry;
-    this.element.hidden = isGone;
+    const { shown, isDeleted, pending } = this.entry;
+    this.element.hidden = isDeleted;
     this.element.classList.toggle("is-done", shown.completed);
-    this.element.ariaBusy = String(waiting > 0);
+    this.element.ariaBusy = String(pending > 0);
     this.#done.checked = shown.completed;
     for (const name of ["done", "edit", "delete"]) {
       const control = this.element.querySelector<HTMLElement>(`.main .${name}`);
@@ -61,12 +75,30 @@ export class Row {
     this.#description.hidden = !shown.description;
   }
 
+  async #toggle(): Promise<void> {
+    const hadFocus = this.element.contains(document.activeElement);
+    const next = this.#next();
+    try {
+      await this.tasks.toggle(this.entry);
+    } catch (error) {
+      this.actions.fail(error);
+    }
+    const hasLostIt = !this.element.isConnected && document.activeElement === document.body;
+    if (hadFocus && hasLostIt) focus(next, ".done");
+  }
+
+  focus(): void {
+    this.element.querySelector<HTMLElement>(".delete")?.focus();
+  }
+
   #edit(title: string, description: string, problem = ""): void {
     this.#main.hidden = true;
     this.#editor.hidden = false;
     this.#newTitle.value = title;
     this.#newDescription.value = description;
     this.#problem.textContent = problem;
+    this.#count();
+    this.#grow();
     this.#newTitle.focus();
   }
 
@@ -76,21 +108,26 @@ export class Row {
     this.element.querySelector<HTMLElement>(".edit")?.focus();
   }
 
-  /** Shows the new texts at once. When they are refused, the editor comes back with them and the reason. */
+  /** Shows the new texts at once. When they are refused, the editor opens again with them and the reason. */
   async #save(title: string, description: string): Promise<void> {
     this.#close();
     try {
       await this.tasks.edit(this.entry, title, description || null);
     } catch (error) {
-      if (!this.element.isConnected || !(error instanceof Error)) return this.fail(error);
+      if (!this.element.isConnected || !(error instanceof Error)) return this.actions.fail(error);
       const now = error instanceof Conflict ? ` It now reads “${this.entry.shown.title}”; save again to replace that.` : "";
       this.#edit(title, description, error.message + now);
     }
   }
 
-  #delete(): void {
-    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
-    this.tasks.remove(this.entry).catch(this.fail);
-    (next?.querySelector<HTMLElement>(".delete") ?? document.querySelector<HTMLElement>("#new"))?.focus();
+  #next(): Element | null {
+    const rows = [...(this.element.parentElement?.querySelectorAll("li:not([hidden])") ?? [])];
+    const index = rows.indexOf(this.element);
+    return rows[index + 1] ?? rows[index - 1] ?? null;
   }
+}
+
+/** Moves the focus to the same control of another row, so that the keyboard keeps its place. */
+function focus(row: Element | null, control: string): void {
+  (row?.querySelector<HTMLElement>(control) ?? document.querySelector<HTMLElement>("#new"))?.focus();
 }

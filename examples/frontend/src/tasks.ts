@@ -1,29 +1,37 @@
-// The list as it is shown: each change at once, and taken back when the service refuses it. Knows no page.
+// The list as it is shown. A change shows at once, and is taken back when the service refuses it. Knows no DOM.
 
-import { type Api, Refusal, type Task, Unanswered, type Versioned } from "./api.js";
+import { NoAnswer, Problem } from "../../client/client.js";
+import type { NewTask, Query, Task, TaskClient, Versioned } from "../../client/client.js";
 
-/** A line of the list. `shown` runs ahead of `saved` while a change is on its way. */
+const PAGE = 20;
+
+/** A task of the list. `shown` is ahead of `saved` while changes are pending; `saved` is absent until it is created. */
 export interface Entry {
   shown: Task;
   saved: Task | undefined;
-  isGone: boolean;
-  /** How many changes are on their way. */
-  waiting: number;
+  /** Hidden from the list: it may still be restored. */
+  isDeleted: boolean;
+  /** The number of changes that the service has not yet answered. */
+  pending: number;
 }
 
-/** Another writer was faster. The entry shows what they wrote. */
+/** Another writer changed the task first. The entry shows the task as it is now. */
 export class Conflict extends Error {}
 
 export class Tasks {
   entries: Entry[] = [];
+  query: Query = {};
   #next: string | undefined;
+  #loads = 0;
   #unanswered: { text: string; key: string } | undefined;
-  readonly #tags = new Map<string, string>();
-  readonly #turns = new WeakMap<Entry, Promise<unknown>>();
+  /** Kept across lists, so that a task keeps its pending changes and its open editor. */
+  readonly #byId = new Map<string, Entry>();
+  readonly #etags = new Map<string, string>();
+  readonly #queues = new WeakMap<Entry, Promise<unknown>>();
 
   /** `changed` is called whenever there is something else to show. */
   constructor(
-    readonly api: Api,
+    readonly client: TaskClient,
     readonly changed: () => void,
   ) {}
 
@@ -31,43 +39,65 @@ export class Tasks {
     return this.#next !== undefined;
   }
 
-  /** Adds the next page: at first, the first one. */
-  async more(): Promise<void> {
-    const { tasks, next } = await this.api.list(this.#next);
-    const known = new Set(this.entries.map((entry) => entry.shown.id));
-    const unknown = tasks.filter((task) => !known.has(task.id));
-    this.entries.push(...unknown.map((task) => ({ shown: task, saved: task, isGone: false, waiting: 0 })));
+  /** Shows the first page of another list. */
+  async load(query: Query): Promise<void> {
+    const load = ++this.#loads;
+    const { tasks, next } = await this.client.list({ ...query, limit: PAGE });
+    if (load !== this.#loads) return; // a later call has replaced this one
+    this.query = query;
+    const uncreated = this.entries.filter((entry) => !entry.saved);
+    this.entries = [...uncreated, ...tasks.map((task) => this.#entryOf(task))];
     this.#next = next;
     this.changed();
   }
 
-  async add(title: string): Promise<void> {
-    // When nobody knows whether it was saved, the same text is the same intent.
-    const key = this.#unanswered?.text === title ? this.#unanswered.key : crypto.randomUUID();
+  /** Adds the next page. */
+  async more(): Promise<void> {
+    if (!this.#next) return;
+    const load = ++this.#loads;
+    const { tasks, next } = await this.client.list({ ...this.query, limit: PAGE, cursor: this.#next });
+    if (load !== this.#loads) return;
+    const known = new Set(this.entries);
+    this.entries.push(...tasks.map((task) => this.#entryOf(task)).filter((entry) => !known.has(entry)));
+    this.#next = next;
+    this.changed();
+  }
+
+  /** Creates a task and shows it first, whatever the list shows. */
+  async add(body: NewTask): Promise<void> {
+    // While it is unknown whether the task was saved, the same text repeats the same request.
+    const text = JSON.stringify(body);
+    const key = this.#unanswered?.text === text ? this.#unanswered.key : crypto.randomUUID();
     const now = new Date().toISOString();
-    const task = { id: key, user_id: "", title, description: null, completed: false, created_at: now, updated_at: now };
-    const entry: Entry = { shown: task, saved: undefined, isGone: false, waiting: 0 };
+    const draft = { id: key, user_id: "", description: null, completed: false, created_at: now, updated_at: now };
+    const entry: Entry = { shown: { ...draft, ...body }, saved: undefined, isDeleted: false, pending: 0 };
     this.entries.unshift(entry);
-    this.#unanswered = { text: title, key };
-    await this.#inTurn(entry, async () => {
+    this.#unanswered = { text, key };
+    await this.#enqueue(entry, async () => {
       try {
-        this.#save(entry, await this.api.create({ title }, key));
+        const created = await this.client.create(body, key);
+        this.entries = this.entries.filter((other) => other === entry || other.saved?.id !== created.task.id);
+        this.#save(entry, created);
         this.#unanswered = undefined;
       } catch (error) {
-        if (!(error instanceof Unanswered)) this.#unanswered = undefined;
+        if (!(error instanceof NoAnswer)) this.#unanswered = undefined;
         throw error;
       }
     });
   }
 
-  toggle(entry: Entry): Promise<void> {
+  /** Completes or reopens a task, which then leaves a list of the other kind. */
+  async toggle(entry: Entry): Promise<void> {
     const completed = !entry.shown.completed;
-    return this.#change(
+    await this.#change(
       entry,
       { completed },
       (task) => task.completed === completed,
-      (id, tag) => this.api.complete(id, tag, completed),
+      (id, etag) => this.client.complete(id, etag, completed),
     );
+    const wanted = this.query.completed;
+    if (wanted !== undefined && entry.pending === 0 && entry.shown.completed !== wanted) this.#drop(entry);
+    this.changed();
   }
 
   edit(entry: Entry, title: string, description: string | null): Promise<void> {
@@ -76,88 +106,105 @@ export class Tasks {
       entry,
       texts,
       (task) => task.title === title && task.description === description,
-      (id, tag) => this.api.update(id, tag, texts),
+      (id, etag) => this.client.update(id, etag, texts),
     );
   }
 
-  remove(entry: Entry): Promise<void> {
-    entry.isGone = true;
-    return this.#change(
-      entry,
-      {},
-      () => false,
-      async (id, tag) => {
-        await this.api.delete(id, tag);
-        return undefined;
-      },
-    );
+  /** Hides a task, and makes sure that it is as shown: `delete` or `restore` follows. */
+  hide(entry: Entry): Promise<void> {
+    entry.isDeleted = true;
+    return this.#change(entry, {}, () => false, async (_, etag) => entry.saved && { task: entry.saved, etag });
+  }
+
+  restore(entry: Entry): void {
+    entry.isDeleted = false;
+    this.changed();
+  }
+
+  /** Deletes a hidden task. With `keepalive` the request outlives the page. */
+  delete(entry: Entry, keepalive = false): Promise<void> {
+    return this.#change(entry, {}, () => false, async (id, etag) => {
+      if (entry.isDeleted) await this.client.delete(id, etag, keepalive); // unless it was not as shown
+      return entry.isDeleted ? undefined : { task: entry.shown, etag };
+    });
   }
 
   /**
-   * Shows a change, sends it when those before it are done, and takes it back when it is refused. When the version is
-   * another one and the task is as wanted, an earlier try has arrived whose answer was lost.
+   * Shows a change, sends it after earlier ones, and takes it back when it is refused. A 412 for a task that is as
+   * wanted means that an earlier attempt was saved and its answer was lost. `send` returns nothing for a deleted task.
    */
   #change(
     entry: Entry,
     preview: Partial<Task>,
     isAsWanted: (task: Task) => boolean,
-    send: (id: string, tag: string) => Promise<Versioned | undefined>,
+    send: (id: string, etag: string) => Promise<Versioned | undefined>,
   ): Promise<void> {
     entry.shown = { ...entry.shown, ...preview };
-    return this.#inTurn(entry, async () => {
-      if (!entry.saved) return; // it was never made
+    return this.#enqueue(entry, async () => {
+      if (!entry.saved) return; // it was never created
       const { id } = entry.saved;
       try {
-        const result = await send(id, this.#tags.get(id) ?? (await this.#tagOfWhatIsShown(entry.saved)));
+        const result = await send(id, this.#etags.get(id) ?? (await this.#etagOf(entry.saved)));
         if (result) this.#save(entry, result);
         else this.#drop(entry);
       } catch (error) {
-        const isMissing = error instanceof Refusal && error.status === 404;
+        const isMissing = error instanceof Problem && error.status === 404;
         if (isMissing) this.#drop(entry);
-        if (isMissing && entry.isGone) return; // as it was to be
-        if (!(error instanceof Conflict) && !(error instanceof Refusal && error.status === 412)) throw error;
-        const current = await this.api.get(id);
+        if (isMissing && entry.isDeleted) return;
+        if (!(error instanceof Conflict) && !(error instanceof Problem && error.status === 412)) throw error;
+        const current = await this.client.get(id);
         this.#save(entry, current);
         if (!isAsWanted(current.task)) throw new Conflict(error.message);
       }
     });
   }
 
-  /** Lists say no versions, so the first write to a task asks for it. */
-  async #tagOfWhatIsShown(shown: Task): Promise<string> {
-    const { task, tag } = await this.api.get(shown.id);
+  /** Lists hold no entity tags, so the first change of a task asks for its own. */
+  async #etagOf(shown: Task): Promise<string> {
+    const { task, etag } = await this.client.get(shown.id);
     if (task.updated_at !== shown.updated_at) throw new Conflict("The task has been changed meanwhile.");
-    return tag;
+    this.#etags.set(task.id, etag);
+    return etag;
   }
 
-  async #inTurn(entry: Entry, work: () => Promise<void>): Promise<void> {
-    entry.waiting++;
+  async #enqueue(entry: Entry, work: () => Promise<void>): Promise<void> {
+    entry.pending++;
     this.changed();
-    const turn = (this.#turns.get(entry) ?? Promise.resolve()).then(work);
-    this.#turns.set(
-      entry,
-      turn.catch(() => {}),
-    );
+    const result = (this.#queues.get(entry) ?? Promise.resolve()).then(work);
+    this.#queues.set(entry, result.catch(() => {}));
     try {
-      await turn;
+      await result;
     } catch (error) {
       if (entry.saved) entry.shown = entry.saved;
       else this.#drop(entry);
-      entry.isGone = false;
+      entry.isDeleted = false;
       throw error;
     } finally {
-      entry.waiting--;
-      if (entry.saved && entry.waiting === 0) entry.shown = entry.saved;
+      entry.pending--;
+      if (entry.saved && entry.pending === 0) entry.shown = entry.saved;
       this.changed();
     }
   }
 
-  #save(entry: Entry, { task, tag }: Versioned): void {
+  #entryOf(task: Task): Entry {
+    const known = this.#byId.get(task.id);
+    const entry = known ?? { shown: task, saved: task, isDeleted: false, pending: 0 };
+    this.#byId.set(task.id, entry);
+    if (entry.pending === 0) {
+      if (entry.saved?.updated_at !== task.updated_at) this.#etags.delete(task.id);
+      entry.shown = entry.saved = task;
+    }
+    return entry;
+  }
+
+  #save(entry: Entry, { task, etag }: Versioned): void {
     entry.saved = task;
-    this.#tags.set(task.id, tag);
+    this.#byId.set(task.id, entry);
+    this.#etags.set(task.id, etag);
   }
 
   #drop(entry: Entry): void {
     this.entries = this.entries.filter((other) => other !== entry);
+    this.#byId.delete(entry.shown.id);
   }
 }

@@ -163,13 +163,13 @@ export interface components {
              * @description what is wrong with the request; absent when none is
              * @default []
              */
-            errors?: components["schemas"]["Fault"][];
+            errors?: components["schemas"]["FieldError"][];
         };
         /**
-         * Fault
+         * FieldError
          * @description One thing that is wrong, and where.
          */
-        Fault: {
+        FieldError: {
             /**
              * @description the place, from the outside in
              * @example [
@@ -232,7 +232,7 @@ export interface components {
              */
             title?: string;
             description?: string | null;
-        } | unknown | unknown;
+        };
         /**
          * CompleteTask
          * @description The body of complete_task, which may also have none.

@@ -1,0 +1,40 @@
+"""What a user does on the example page, and what its service then holds."""
+
+from playwright.sync_api import Locator, Page
+
+from tests.serving import Caller
+
+
+def add(page: Page, title: str) -> None:
+    page.get_by_label("What is to be done?").fill(title)
+    page.keyboard.press("Enter")
+
+
+def row(page: Page, title: str) -> Locator:
+    """The visible row with this title, once none of its changes is pending."""
+    return page.locator("li[aria-busy=false]:visible").filter(has=page.get_by_text(title, exact=True))
+
+
+def edit(page: Page, title: str, to: str) -> Locator:
+    """The editor of a task, its new title saved."""
+    page.get_by_label(f"Edit: {title}").click()
+    editor = page.get_by_role("form", name="Edit task")
+    editor.get_by_label("Title").fill(to)
+    editor.get_by_role("button", name="Save").click()
+    return editor
+
+
+def delete(page: Page, title: str) -> None:
+    """Deletes a task, and waits until it can no longer be undone. The page's clock must be installed."""
+    page.get_by_label(f"Delete: {title}").click()
+    page.mouse.move(0, 0)
+    page.clock.fast_forward(5000)
+
+
+def shown(page: Page) -> list[str]:
+    """The titles in the list."""
+    return page.locator("li:visible .title").all_inner_texts()
+
+
+def titles(caller: Caller) -> list[str]:
+    return [task["title"] for task in caller.list().json()]
