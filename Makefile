@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev frontend serve test browser issuer check client migrate rollback lock
+.PHONY: help install dev frontend serve test browser issuer check client client-check migrate rollback lock
 .PHONY: bench load soak faults hostile fuzz
 .SUFFIXES:
 
@@ -11,7 +11,7 @@ COMPILE := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-anno
 LOCK := $(COMPILE) pyproject.toml
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/dev ## set up .venv for development
 
@@ -64,6 +64,10 @@ client: .venv/dev examples/node_modules ## write the API's types for TypeScript,
 	@$(RUN) service openapi | npm --prefix examples run --silent types
 	@npm --prefix examples run --silent check
 
+client-check: .venv/test .venv-client/made examples/node_modules tests/client/node_modules ## try the clients and the linters that read /openapi.json (needs Node 20 or later)
+	@npm --prefix examples run --silent build
+	@$(RUN) tests.client
+
 migrate: .venv/run ## bring the database of DATABASE_URL up to date
 	@$(RUN) service migrate
 
@@ -76,7 +80,7 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	for group in dev test browser; do \
 		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
-	for group in bench load; do \
+	for group in bench client load; do \
 		$(COMPILE) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
 
