@@ -19,6 +19,8 @@ from service.api.routing import FlatRoutes, Row, starlette_routes
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.db.failures import FailureLog
+from service.edge.limits import Limits
+from service.edge.state import EdgeState
 from service.observability.health import Health
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
@@ -73,7 +75,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be walked by every collection
             with delayed_shutdown(health, settings.shutdown_delay):
-                yield {"refused": metrics.refused}  # for conversation.py to count in
+                yield {"edge": EdgeState(Limits(connections=settings.max_connections), metrics.refused)}
         finally:
             for watch in watches:
                 watch.cancel()

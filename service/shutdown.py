@@ -1,4 +1,4 @@
-"""The graceful stop: SIGTERM makes /readyz say so for a while before the server refuses connections."""
+"""The first phase of the graceful stop: after SIGTERM, /readyz answers 503 while the server still serves."""
 
 import asyncio
 import signal
@@ -12,25 +12,25 @@ from service.observability.health import Health
 
 @contextmanager
 def delayed_shutdown(health: Health, delay: float) -> Iterator[None]:
-    """Within it, SIGTERM first makes readiness false, and reaches the server's own handler `delay` seconds later.
+    """Within it, SIGTERM sets `health.stopping`, and reaches the server's handler `delay` seconds later.
 
-    A balancer needs that time to notice; uvicorn alone closes its listener at once. Ctrl-C does not wait. A second
-    SIGTERM changes nothing: systemd sends one to every process, and with WORKERS the first process passes its own on.
-    Does nothing outside the main thread, where signals never arrive.
+    A balancer needs that time to notice; the server's handler closes the listening socket. SIGINT is not delayed.
+    A second SIGTERM changes nothing: systemd sends one to every process, and the parent of several workers sends
+    another. Outside the main thread, which receives no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    stop = signal.getsignal(signal.SIGTERM)
+    server_handler = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
         health.stopping = True
-        if callable(stop):
-            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
+        if callable(server_handler):
+            loop.call_soon_threadsafe(loop.call_later, delay, server_handler, number, None)
 
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGTERM, server_handler)

@@ -51,7 +51,7 @@ class Wire:
         self.socket.sendall(data)
         return self
 
-    def say_no_more(self) -> "Wire":
+    def half_close(self) -> "Wire":
         self.socket.shutdown(socket.SHUT_WR)
         return self
 

@@ -1,58 +1,62 @@
-"""A request on its way through the application, and its answer on the wire. What callers send is protocol.py's."""
+"""One request and its response: what the application receives, and how its response is written."""
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from service.api.payloads import CLOSE, ClientDisconnected, ResponseAborted, problem_response, send_response
-from service.api.problems import UNAVAILABLE, UNEXPECTED, Headers, Problem, ProblemType
-
-if TYPE_CHECKING:
-    from service.edge.connection import Conversation
+from service.api.problems import UNAVAILABLE, UNEXPECTED, Problem, ProblemType
+from service.edge.response_head import encode_head
+from service.edge.transport import FlowControl
 
 logger = logging.getLogger(__name__)
 
-STATUS_LINE = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
-
 
 class Cycle:
-    """A request and its answer. `hesitant` is a caller who sends the body when asked to (Expect: 100-continue).
+    """One request and its response. `waiting_for_100_continue`: the client sends the body only when asked to.
 
-    The answer's head waits for the first piece of the body: uvloop makes each write a system call, and that costs more
-    than all of our own code does.
+    The response's head is kept until the first part of the body: with uvloop each write is a system call, which costs
+    more than all the code here.
     """
 
     more_body = True
-    news = False  # something has come that receive() has not told yet
-    waiting: asyncio.Event | None = None  # receive() does, for news
+    has_data = False  # receive() has something to return
+    wake: asyncio.Event | None = None  # receive() waits for it
     refused: ProblemType | None = None
     disconnected = False
     response_started = False
     response_complete = False
-    unavailable = False  # the answer is 503
-    unsent = b""
+    is_unavailable = False  # the response is 503
+    unsent_head = b""
     task: asyncio.Task[None]
 
     def __init__(
-        self, conversation: "Conversation", scope: dict[str, Any], *, keep_alive: bool, hesitant: bool
+        self,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        server_state: Any,
+        on_response_complete: Callable[["Cycle"], None],
+        *,
+        keep_alive: bool,
+        waiting_for_100_continue: bool,
     ) -> None:
         self.scope = scope
-        self.transport = conversation.transport
-        self.flow = conversation.flow
-        self.server_state = conversation.server_state
-        self.on_response = conversation.answered
+        self.transport = transport
+        self.flow = flow
+        self.server_state = server_state
+        self.on_response_complete = on_response_complete
         self.keep_alive = keep_alive
-        self.hesitant = hesitant
+        self.waiting_for_100_continue = waiting_for_100_continue
         self.body = bytearray()
 
     async def run(self, app: Any) -> None:
-        """Lets the application answer, and ends the connection when it fails to."""
+        """Run the application. When it fails, respond with 500, or close the connection once the response has begun."""
         try:
             await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
-                raise RuntimeError("the application gave no answer, or half of one")
+                raise RuntimeError("the application returned without a complete response")
         except BaseException as error:
             if not isinstance(error, ResponseAborted):
                 logger.error("Exception in ASGI application", exc_info=error)
@@ -64,16 +68,16 @@ class Cycle:
             self.server_state.tasks.discard(self.task)
 
     async def receive(self) -> Any:
-        """What comes next of the request. Raises Problem when it will not come."""
-        if self.hesitant and not self.refused and not self.transport.is_closing():
+        """The next part of the request. Raises Problem when the connection refuses the rest of the body."""
+        if self.waiting_for_100_continue and not self.refused and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.hesitant = False
+            self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
             self.flow.resume_reading()
-            if not self.news:
-                self.waiting = self.waiting or asyncio.Event()
-                await self.waiting.wait()
-            self.news = False
+            if not self.has_data:
+                self.wake = self.wake or asyncio.Event()
+                await self.wake.wait()
+            self.has_data = False
         if self.refused:
             raise Problem(self.refused, headers=CLOSE)
         if self.disconnected or self.response_complete:
@@ -81,86 +85,69 @@ class Cycle:
         body, self.body = self.body, bytearray()
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
-    def go_on(self) -> None:
-        """Lets receive() tell what has come."""
-        self.news = True
-        if self.waiting:
-            self.waiting.set()
-            self.waiting = None
+    def wake_receive(self) -> None:
+        """Let receive() return what has arrived."""
+        self.has_data = True
+        if self.wake:
+            self.wake.set()
+            self.wake = None
 
     async def send(self, message: Any) -> None:
-        """Sends a part of the answer. Raises Unheard for one that nobody will hear, unless it is the last."""
+        """Write a part of the response. Raises ClientDisconnected when no client reads it and it is not the last."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if not self.response_started:
-            self.response_started = True
-            self.unavailable = message["status"] == 503
-            fields = message["headers"]
-            closing = CLOSE[0] in fields
-            if closing or self.hesitant:  # else the body might still come, or not (RFC 9110, 10.1.1)
-                self.keep_alive = self.hesitant = False
-            self.unsent, self.chunked_encoding = head(
-                message["status"],
-                (*self.server_state.default_headers, *fields),
-                sized=self.scope["http_version"] == "1.0",  # by the end of the connection
-                close=not self.keep_alive and not closing,
-            )
+            self.start_response(message["status"], message["headers"])
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        silent = self.scope["method"] == "HEAD"
-        if more and (silent or self.disconnected):
+        is_head = self.scope["method"] == "HEAD"
+        if more and (is_head or self.disconnected):
             raise ClientDisconnected
         if self.disconnected:
             return
-        pieces = [self.unsent]
-        if body and not silent:
-            pieces += (b"%x\r\n" % len(body), body, b"\r\n") if self.chunked_encoding else (body,)
-        self.unsent = b""
+        parts = [self.unsent_head]
+        if body and not is_head:
+            parts += (b"%x\r\n" % len(body), body, b"\r\n") if self.chunked_encoding else (body,)
+        self.unsent_head = b""
         if more:
-            # not joined: a slow reader's long page would lie here twice, in the answer and on its way out
-            self.transport.writelines(pieces)
-            await self.flow.drain()  # before the next piece is read from the database, and not before it is sent
+            # Not joined: that would hold a slow reader's long page twice.
+            self.transport.writelines(parts)
+            await self.flow.drain()  # the application reads the next page only when this one has been sent
             return
-        if self.chunked_encoding and not silent:
-            pieces.append(b"0\r\n\r\n")
-        self.transport.write(b"".join(pieces))
+        if self.chunked_encoding and not is_head:
+            parts.append(b"0\r\n\r\n")
+        self.transport.write(b"".join(parts))
         self.response_complete = True
-        self.go_on()
-        self.on_response(self)
+        self.wake_receive()
+        self.on_response_complete(self)
+
+    def start_response(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Encode the head, and decide whether the connection ends after this response."""
+        self.response_started = True
+        self.is_unavailable = status == 503
+        says_close = CLOSE[0] in headers
+        if says_close or self.waiting_for_100_continue:
+            # A client that waits for 100 Continue may or may not send its body now (RFC 9110, section 10.1.1).
+            self.keep_alive = self.waiting_for_100_continue = False
+        self.unsent_head, self.chunked_encoding = encode_head(
+            status,
+            (*self.server_state.default_headers, *headers),
+            until_close=self.scope["http_version"] == "1.0",
+            close=not self.keep_alive and not says_close,
+        )
 
     async def send_500_response(self) -> None:
-        """Answers for an endpoint that cannot: it has ended by an error, or by a stop that waits no longer."""
-        kind = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
-        await send_response(self.send, problem_response(Problem(kind)), CLOSE)
+        """Respond for an application that raised, or that the graceful stop has cancelled (503)."""
+        type = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
+        await send_response(self.send, problem_response(Problem(type)), CLOSE)
 
-    def leave(self) -> None:
-        """Tells the application that nobody listens any more."""
+    def on_disconnect(self) -> None:
+        """Tell the application that the client has left."""
         self.disconnected = True
-        self.go_on()
+        self.wake_receive()
 
-    def refuse(self, kind: ProblemType) -> None:
-        """Tells the application that no more of the body will come, and why."""
-        self.refused = kind
+    def refuse(self, type: ProblemType) -> None:
+        """Make receive() raise `type`: no more of the body is read."""
+        self.refused = type
         self.keep_alive = False
-        self.go_on()
-
-
-def head(status: int, fields: Iterable[tuple[bytes, bytes]], *, sized: bool, close: bool) -> tuple[bytes, bool]:
-    """The head of an answer, and whether its body is chunked. All names and values are ours: none needs a check."""
-    sized = sized or status in (204, 304)
-    lines = [STATUS_LINE[status]]
-    for name, value in fields:
-        if name == b"content-length":
-            sized = True
-        lines += (name, b": ", value, b"\r\n")
-    if not sized:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    lines.append(b"connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines), not sized
-
-
-def last_answer(kind: ProblemType, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A refusal, whole, for a request that the application does not see."""
-    answer = problem_response(Problem(kind))
-    fields: Headers = (*default_headers, *answer.headers, (b"content-length", b"%d" % len(answer.body)))
-    return head(answer.status, fields, sized=True, close=True)[0] + answer.body
+        self.wake_receive()

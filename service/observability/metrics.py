@@ -18,7 +18,9 @@ from uvicorn.server import ServerState
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.db.failures import FailureLog
-from service.edge.protocol import Protocol
+from service.edge.limits import Limits
+from service.edge.protocol import HTTPProtocol
+from service.edge.state import EdgeState
 from service.observability.log import Output
 from service.settings import Settings
 
@@ -127,11 +129,12 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     registry.register(metrics)
     ProcessCollector(registry=registry)
     config = uvicorn.Config(
-        make_asgi_app(registry), interface="asgi3", http=Protocol, ws="none", log_config=None, proxy_headers=False
+        make_asgi_app(registry), interface="asgi3", http=HTTPProtocol, ws="none", log_config=None, proxy_headers=False
     )
     config.load()
     state = ServerState()
-    protocol = partial(Protocol, config=config, server_state=state, app_state={"refused": Counter()})
+    app_state = {"edge": EdgeState(Limits(), Counter())}
+    protocol = partial(HTTPProtocol, config=config, server_state=state, app_state=app_state)
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
     listener = await _listener(protocol, settings.host, ports)
     try:
@@ -142,7 +145,7 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
             connection.shutdown()
 
 
-async def _listener(protocol: Callable[[], Protocol], host: str, ports: range) -> asyncio.Server:
+async def _listener(protocol: Callable[[], HTTPProtocol], host: str, ports: range) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     warned = False
     while True:

@@ -15,28 +15,33 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.payloads import Response, problem_response, read_body, send_response
 from service.api.problems import UNAUTHORIZED, UNAVAILABLE, Problem
-from service.edge.protocol import Protocol
+from service.edge.limits import Limits
+from service.edge.protocol import HTTPProtocol
+from service.edge.state import EdgeState
 from tests.wire import Address, Wire
 
 LIMIT = 100_000
-"""Bytes of a body at most."""
+"""Bytes of a request body at most."""
 
 LARGE = 8_000_000
-"""Bytes of an answer that no kernel takes off our hands."""
+"""Bytes of a response that no kernel buffers whole."""
+
+
+DEFAULTS = Limits()
 
 
 class Application:
-    """Notes each request as "METHOD path", and does what the path says: /held waits for `release`, for one."""
+    """Records each request as "METHOD path", and does what the path says: /held, for one, waits for `release`."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.given = 0
-        """How many bytes of endless answers were sent, as far as the application knows."""
-        self.given_up = 0
-        """How many endless answers have ended."""
+        self.sent_bytes = 0
+        """Bytes of endless responses that the application has sent."""
+        self.aborted = 0
+        """Endless responses that have ended."""
         self.release = asyncio.Event()
         self.refused: Counter[int] = Counter()
-        """How often the edge has refused, by status."""
+        """Responses that the edge gave by itself, by status."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
@@ -75,7 +80,7 @@ class Application:
             case "/unavailable":
                 raise Problem(UNAVAILABLE)
             case "/broken":
-                raise RuntimeError("which the test has asked for")
+                raise RuntimeError("the test asks for this error")
         return Response(200, scope["path"].encode())
 
     async def pieces(self, texts: list[str]) -> AsyncIterator[bytes]:
@@ -87,13 +92,13 @@ class Application:
             while True:
                 await asyncio.sleep(0)
                 yield bytes(10_000)
-                self.given += 10_000
+                self.sent_bytes += 10_000
         finally:
-            self.given_up += 1
+            self.aborted += 1
 
 
 class Edge:
-    """The edge, being served at `address` by `loop`."""
+    """A running edge at `address`; `loop` is its event loop."""
 
     def __init__(self, server: uvicorn.Server, application: Application, loop: asyncio.AbstractEventLoop) -> None:
         self.application = application
@@ -113,28 +118,35 @@ class Edge:
         return Wire(self.address, receive_buffer)
 
     def release(self) -> None:
-        """Lets every answer go that /held holds."""
+        """Let the requests of /held end."""
         self.loop.call_soon_threadsafe(self.application.release.set)
 
     def shutdown(self) -> Future[None]:
-        """Begins the graceful stop."""
+        """Begin the graceful stop."""
         return asyncio.run_coroutine_threadsafe(self._server.shutdown(), self.loop)
 
 
 @contextmanager
-def edge(**options: Any) -> Iterator[Edge]:
-    """The edge, with `options` of uvicorn's, in a thread of ours."""
+def edge(limits: Limits = DEFAULTS, **options: Any) -> Iterator[Edge]:
+    """The edge with `limits`, and uvicorn with `options`, in a thread of its own."""
     edges: queue.Queue[tuple[Edge, asyncio.Event]] = queue.Queue()
 
     async def serve() -> None:
         application = Application()
         config = uvicorn.Config(
-            application, interface="asgi3", http=Protocol, ws="none", lifespan="off", log_config=None, port=0, **options
+            application,
+            interface="asgi3",
+            http=HTTPProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            port=0,
+            **options,
         )
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
-        server.lifespan.state["refused"] = application.refused
+        server.lifespan.state["edge"] = EdgeState(limits, application.refused)
         stop = asyncio.Event()
         await server.startup()
         edges.put((Edge(server, application, asyncio.get_running_loop()), stop))

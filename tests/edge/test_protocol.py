@@ -1,4 +1,4 @@
-"""The HTTP edge: each of its limits, the order of answers, and that nothing is taken for a request that is none."""
+"""The HTTP edge: each of its limits, the order of responses, and that no other bytes are taken for a request."""
 
 import gc
 import resource
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
-from service.edge import connection as conversation
-from service.edge.limits import Pace
-from service.edge.protocol import PIPELINED
-from service.edge.request_head import HEAD_BYTES
-from tests.edge.serving import LARGE, LIMIT, Edge, edge
+from service.edge.connection import HTTPConnection
+from service.edge.limits import Limits
+from tests.edge.serving import DEFAULTS, LARGE, LIMIT, Edge, edge
 from tests.serving import until
 from tests.wire import Wire, request
 
 HOST = b"Host: tasks.example\r\n"
 PING = request("GET", "/ping")
+HEAD_BYTES, PIPELINED = DEFAULTS.head_bytes, DEFAULTS.pipelined_requests
 
 
 @pytest.fixture
@@ -29,15 +29,18 @@ def served() -> Iterator[Edge]:
         yield running
 
 
+SHORT_TIMEOUTS = Limits(head_seconds=0.1, body_seconds=0.1, linger_seconds=0.1)
+
+
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience that ends within a test's."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS", "LINGER_SECONDS"):
-        monkeypatch.setattr(conversation, name, 0.1)
+def short_timeouts() -> Iterator[Edge]:
+    """The edge with timeouts that pass during a test."""
+    with edge(SHORT_TIMEOUTS) as running:
+        yield running
 
 
 def assert_refused(wire: Wire, status: int) -> None:
-    """Holds the next answer to be a refusal, and the last."""
+    """Check that the next response is a refusal, and the last one."""
     answer = wire.answer()
     assert (answer.status, answer.headers.get("connection")) == (status, "close")
     assert answer.refusal()
@@ -45,7 +48,7 @@ def assert_refused(wire: Wire, status: int) -> None:
 
 
 def assert_silent(wire: Wire, seconds: float) -> None:
-    """Holds nothing to arrive for a time."""
+    """Check that nothing arrives for a time."""
     wire.socket.settimeout(seconds)
     with pytest.raises(TimeoutError):
         wire.socket.recv(1, socket.MSG_PEEK)
@@ -112,7 +115,7 @@ def test_head_is_not_measured_by_what_comes_before_it(served: Edge) -> None:
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
-def test_body_over_the_limit_is_413_to_those_who_send_it_all_first(served: Edge, field: str) -> None:
+def test_body_over_the_limit_is_413_although_it_is_sent_whole(served: Edge, field: str) -> None:
     with served.wire() as wire:
         wire.send(request("POST", "/echo", field))
         for _ in range(1000):
@@ -141,10 +144,10 @@ CHUNKED = request("POST", "/echo", "Transfer-Encoding: chunked")
         pytest.param(b"1;" + b"x" * 100_000, id="an extension without an end"),
     ],
 )
-def test_body_with_more_about_it_than_in_it_is_431(served: Edge, rest: bytes) -> None:
+def test_body_with_more_framing_than_content_is_431(served: Edge, rest: bytes) -> None:
     with served.wire() as wire:
         wire.send(CHUNKED)
-        until(lambda: served.seen)  # or head and body might be one read
+        until(lambda: served.seen)  # else head and body might arrive in one read
         wire.send(rest)
         assert_refused(wire, 431)
 
@@ -164,7 +167,7 @@ def test_trailers_are_no_headers(served: Edge) -> None:
 
 
 def test_connections_over_the_limit_are_503(served: Edge) -> None:
-    with edge(limit_concurrency=2) as limited, limited.wire() as one, limited.wire() as two:
+    with edge(Limits(connections=2)) as limited, limited.wire() as one, limited.wire() as two:
         assert [wire.send(PING).answer().status for wire in (one, two)] == [200, 200]
         with limited.wire() as three:
             three.send(PING)
@@ -181,8 +184,13 @@ def test_connections_over_the_limit_are_503(served: Edge) -> None:
     assert limited.seen == ["GET /ping"] * 5
 
 
-def test_refusals_are_counted_by_status(hasty: None) -> None:
-    with edge(limit_concurrency=2) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
+def test_refusals_are_counted_by_status() -> None:
+    with (
+        edge(msgspec.structs.replace(SHORT_TIMEOUTS, connections=2)) as limited,
+        limited.wire() as one,
+        limited.wire() as two,
+        limited.wire() as three,
+    ):
         assert_refused(three.send(PING), 503)
         assert one.send(PING).answer().status == 200
         assert_refused(one.send(b"no request\r\n\r\n"), 400)
@@ -195,7 +203,7 @@ def test_refusals_are_counted_by_status(hasty: None) -> None:
 
 
 def test_connections_over_twice_the_limit_are_not_answered(served: Edge) -> None:
-    with edge(limit_concurrency=1) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
+    with edge(Limits(connections=1)) as limited, limited.wire() as one, limited.wire() as two, limited.wire() as three:
         assert one.send(PING).answer().status == 200
         assert_refused(two, 503)
         assert three.rest() == b""
@@ -205,7 +213,7 @@ def test_connections_over_twice_the_limit_are_not_answered(served: Edge) -> None
 
 
 def trickle(wire: Wire, data: bytes) -> None:
-    """Sends byte after byte, until the other side will have no more."""
+    """Send byte after byte until the server responds."""
     wire.socket.settimeout(0.02)
     for byte in data:
         wire.send(bytes([byte]))
@@ -217,7 +225,6 @@ def trickle(wire: Wire, data: bytes) -> None:
     wire.socket.settimeout(10)
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("start", "rest"),
     [
@@ -229,60 +236,58 @@ def trickle(wire: Wire, data: bytes) -> None:
         pytest.param(b"GET /", b"", id="nothing more"),
     ],
 )
-def test_request_that_takes_too_long_is_408(served: Edge, start: bytes, rest: bytes) -> None:
-    with served.wire() as wire:
+def test_request_that_takes_too_long_is_408(short_timeouts: Edge, start: bytes, rest: bytes) -> None:
+    with short_timeouts.wire() as wire:
         wire.send(start)
         if start is PING:
             assert wire.answer().status == 200
         trickle(wire, rest)
         assert_refused(wire, 408)
-    until(lambda: not served.connections)
+    until(lambda: not short_timeouts.connections)
 
 
-def test_body_that_is_not_wanted_may_not_take_long_either(served: Edge, hasty: None) -> None:
-    with served.wire() as wire:
+def test_body_that_is_not_read_may_not_take_long_either(short_timeouts: Edge) -> None:
+    with short_timeouts.wire() as wire:
         wire.send(request("POST", "/early", "Content-Length: 5000", body=b"x"))
         assert wire.answer().status == 401
         assert wire.rest() == b""
 
 
-def test_connection_is_closed_after_some_time_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)  # how often it is looked after, too
-    with edge(timeout_keep_alive=1) as impatient, impatient.wire() as silent, impatient.wire() as idle:
+def test_idle_connection_is_closed() -> None:
+    # head_seconds is also the interval of the watchdog
+    limits = Limits(head_seconds=0.1, idle_seconds=0.3)
+    with edge(limits) as served, served.wire() as silent, served.wire() as idle:
         assert idle.send(PING).answer().status == 200
         assert silent.rest() == idle.rest() == b""
 
 
-def test_reader_who_takes_nothing_in_is_cut_off(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "READER_SECONDS", 0.1)
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
+def test_client_that_reads_nothing_is_disconnected() -> None:
     asked = [
         request("GET", "/large"),
-        request("GET", "/large") + PING,  # which must not bring back patience
+        request("GET", "/large") + PING,  # a pipelined request must not move the deadline
         request("GET", "/large", "Connection: close"),
         request("GET", "/endless"),
-        request("POST", "/large", "Transfer-Encoding: chunked") + b"z",  # for which there is a refusal
+        request("POST", "/large", "Transfer-Encoding: chunked") + b"z",  # this is refused
     ]
-    wires = [served.wire(receive_buffer=4096).send(data) for data in asked]
-    until(lambda: len(served.seen) >= len(asked))
-    until(lambda: not served.connections)
-    for wire in wires:
-        with wire, pytest.raises((EOFError, ConnectionError)):
-            wire.answer()
-    until(lambda: served.application.given_up)
+    with edge(Limits(head_seconds=0.1, read_seconds=0.1)) as served:
+        wires = [served.wire(receive_buffer=4096).send(data) for data in asked]
+        until(lambda: len(served.seen) >= len(asked))
+        until(lambda: not served.connections)
+        for wire in wires:
+            with wire, pytest.raises((EOFError, ConnectionError)):
+                wire.answer()
+        until(lambda: served.application.aborted)
 
 
-def test_reader_who_is_slow_is_not_cut_off(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "READER_SECONDS", 0.2)
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
-    with served.wire(receive_buffer=4096) as wire:
+def test_client_that_reads_slowly_is_not_disconnected() -> None:
+    with edge(Limits(head_seconds=0.1, read_seconds=0.2)) as served, served.wire(receive_buffer=4096) as wire:
         wire.send(request("GET", "/large"))
         assert len(wire.answer().body) == LARGE
 
 
-def test_reader_who_is_slow_may_take_longer_than_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
-    with edge(timeout_keep_alive=1) as served, served.wire(receive_buffer=65_536) as wire:
+def test_response_may_take_longer_than_the_idle_limit() -> None:
+    limits = Limits(head_seconds=0.1, idle_seconds=1)
+    with edge(limits) as served, served.wire(receive_buffer=65_536) as wire:
         wire.send(request("GET", "/large"))
         read = 0
         while read < LARGE:
@@ -292,35 +297,32 @@ def test_reader_who_is_slow_may_take_longer_than_an_idle_connection(monkeypatch:
             time.sleep(0.01)
 
 
-def test_answer_goes_not_far_ahead_of_its_reader(served: Edge) -> None:
+def test_response_is_sent_not_far_ahead_of_its_reader(served: Edge) -> None:
     with served.wire(receive_buffer=4096) as wire:
         wire.send(request("GET", "/endless"))
-        until(lambda: served.application.given)
+        until(lambda: served.application.sent_bytes)
         time.sleep(0.3)
-        assert served.application.given < 500_000
+        assert served.application.sent_bytes < 500_000
 
 
-def test_500_slow_senders_and_500_slow_readers_leave_others_served(
-    served: Edge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 2)
-    monkeypatch.setattr(conversation, "READER_SECONDS", 2)
+def test_500_slow_senders_and_500_slow_readers_leave_others_served() -> None:
     many = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (many, many))
-    with ExitStack() as crowd:
-        senders = [crowd.enter_context(served.wire()).send(b"GET /never HT") for _ in range(500)]
-        readers = [crowd.enter_context(served.wire(receive_buffer=4096)) for _ in range(500)]
-        for reader in readers:
-            reader.send(request("GET", "/endless"))
-        until(lambda: len(served.seen) == 500)
-        for _ in range(100):
-            with served.wire() as other:
-                assert other.send(PING).answer().status == 200
-        assert served.connections >= 1000
-        for sender in senders:
-            assert_refused(sender, 408)
-        until(lambda: served.application.given_up == 500)
-    until(lambda: not served.connections)
+    with edge(Limits(head_seconds=2, read_seconds=2)) as served:
+        with ExitStack() as crowd:
+            senders = [crowd.enter_context(served.wire()).send(b"GET /never HT") for _ in range(500)]
+            readers = [crowd.enter_context(served.wire(receive_buffer=4096)) for _ in range(500)]
+            for reader in readers:
+                reader.send(request("GET", "/endless"))
+            until(lambda: len(served.seen) == 500)
+            for _ in range(100):
+                with served.wire() as other:
+                    assert other.send(PING).answer().status == 200
+            assert served.connections >= 1000
+            for sender in senders:
+                assert_refused(sender, 408)
+            until(lambda: served.application.aborted == 500)
+        until(lambda: not served.connections)
 
 
 # ---------------------------------------------------------------------------------------------- turns
@@ -378,17 +380,16 @@ def test_pipelined_requests_are_not_read_while_others_wait(served: Edge) -> None
         assert served.seen == ["GET /held"]
 
 
-def test_a_refused_connection_is_read_on_in_its_turn(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "refusals", Pace(rate=50))
-    with served.wire() as wire:
+def test_connection_is_read_again_after_the_delay_that_follows_a_503() -> None:
+    with edge(Limits(unavailable_rate=50)) as served, served.wire() as wire:
         for _ in range(10):
             assert wire.send(request("GET", "/unavailable")).answer().status == 503
         assert wire.send(PING).answer().status == 200
 
 
-def test_a_refused_connection_waits_alone(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "refusals", Pace(rate=0.001))
-    with served.wire() as refused, served.wire() as other:
+def test_delay_after_a_503_is_the_connections_own() -> None:
+    limits = Limits(unavailable_rate=0.001)
+    with edge(limits) as served, served.wire() as refused, served.wire() as other:
         assert refused.send(request("GET", "/unavailable")).answer().status == 503
         refused.send(request("GET", "/early"))
         for _ in range(3):
@@ -397,7 +398,6 @@ def test_a_refused_connection_waits_alone(served: Edge, monkeypatch: pytest.Monk
         served.shutdown().result()
 
 
-@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     ("behind", "status"),
     [
@@ -411,21 +411,21 @@ def test_a_refused_connection_waits_alone(served: Edge, monkeypatch: pytest.Monk
     ],
 )
 @pytest.mark.parametrize("first", ["/held", "/pieces", "/ping"])
-def test_refusal_waits_for_its_turn(served: Edge, first: str, behind: bytes, status: int) -> None:
-    with served.wire() as wire:
+def test_refusal_waits_for_the_responses_before_it(
+    short_timeouts: Edge, first: str, behind: bytes, status: int
+) -> None:
+    with short_timeouts.wire() as wire:
         wire.send(request("GET", first) + PING + behind)
-        until(lambda: served.seen)
+        until(lambda: short_timeouts.seen)
         if first == "/held":
-            assert_silent(wire, 0.2 if status == 408 else 0.01)  # longer than patience with what is behind it
-            served.release()
+            assert_silent(wire, 0.2 if status == 408 else 0.01)  # longer than the timeout of the request behind it
+            short_timeouts.release()
         assert [wire.answer().status for _ in range(2)] == [200, 200]
         assert_refused(wire, status)
 
 
-def test_body_that_had_to_wait_for_its_turn_has_its_time(served: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(conversation, "BODY_SECONDS", 1)
-    with served.wire() as wire:
+def test_body_of_a_pipelined_request_has_its_full_time() -> None:
+    with edge(Limits(head_seconds=0.1, body_seconds=1)) as served, served.wire() as wire:
         wire.send(request("GET", "/held") + request("POST", "/echo", "Content-Length: 8", body=b"half"))
         assert_silent(wire, 1.2)
         served.release()
@@ -499,15 +499,15 @@ def test_body_that_is_awaited_is_asked_for(served: Edge) -> None:
             assert wire.send(b"body").answer().body == b"body"
 
 
-def test_body_that_is_refused_is_not_asked_for(served: Edge, hasty: None) -> None:
-    with served.wire() as wire:
+def test_body_that_is_refused_is_not_asked_for(short_timeouts: Edge) -> None:
+    with short_timeouts.wire() as wire:
         wire.send(request("POST", "/held/echo", "Expect: 100-continue", "Content-Length: 4"))
         time.sleep(0.5)  # until the body is late
-        served.release()
+        short_timeouts.release()
         assert_refused(wire, 408)
 
 
-def test_body_is_received_by_all_who_wait_for_it(served: Edge) -> None:
+def test_body_wakes_every_receive(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(request("POST", "/twice", "Content-Length: 2"))
         until(lambda: served.seen == ["POST /twice"])
@@ -557,7 +557,7 @@ def test_request_for_an_upgrade_is_answered_without(served: Edge, sent: list[byt
         assert wire.answer().body == b"/ping"
 
 
-def test_request_for_an_upgrade_must_be_sane_too(served: Edge) -> None:
+def test_request_for_an_upgrade_must_be_valid_too(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(PING + b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
         assert wire.answer().body == b"/ping"
@@ -589,9 +589,9 @@ ECHO = request("POST", "/echo", body=b"body")
         (CHUNKED, [200]),
     ],
 )
-def test_caller_who_says_no_more_is_answered(served: Edge, behind: bytes, statuses: list[int]) -> None:
+def test_half_closed_connection_is_answered(served: Edge, behind: bytes, statuses: list[int]) -> None:
     with served.wire() as wire:
-        wire.send(request("GET", "/held") + behind).say_no_more()
+        wire.send(request("GET", "/held") + behind).half_close()
         until(lambda: served.seen)
         served.release()
         assert [wire.answer().status for _ in statuses] == statuses
@@ -600,26 +600,26 @@ def test_caller_who_says_no_more_is_answered(served: Edge, behind: bytes, status
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /half", CHUNKED + b"4\r\nbo", PING[:-2]])
-def test_caller_who_leaves_a_request_unfinished_is_let_go(served: Edge, sent: bytes) -> None:
+def test_connection_that_ends_within_a_request_is_closed(served: Edge, sent: bytes) -> None:
     with served.wire() as wire:
-        assert wire.send(sent).say_no_more().rest() == b""
+        assert wire.send(sent).half_close().rest() == b""
     until(lambda: not served.connections)
 
 
 @pytest.mark.parametrize("pipelined", [b"", PING])
-def test_answer_stops_when_its_caller_has_left(served: Edge, pipelined: bytes) -> None:
+def test_response_stops_when_its_client_has_left(served: Edge, pipelined: bytes) -> None:
     with served.wire() as wire:
         wire.send(request("GET", "/endless") + pipelined)
         until(lambda: served.seen)
-    until(lambda: served.application.given_up)
+    until(lambda: served.application.aborted)
     assert served.seen == ["GET /endless"]
 
 
-def test_answer_to_head_stops_with_its_head(served: Edge) -> None:
+def test_response_to_head_stops_with_its_head(served: Edge) -> None:
     with served.wire() as wire:
         assert wire.send(request("HEAD", "/endless") + PING).answer("HEAD").headers["transfer-encoding"] == "chunked"
         assert wire.answer().body == b"/ping"
-    assert served.application.given_up == 0  # it never began
+    assert served.application.aborted == 0  # it never began
 
 
 def test_error_of_the_application_is_500(served: Edge) -> None:
@@ -635,17 +635,17 @@ def test_application_without_an_answer_is_500(served: Edge) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", PING])
-def test_connection_that_has_ended_leaves_nothing_behind(
+def test_connection_that_has_ended_is_freed_without_garbage_collection(
     served: Edge, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[weakref.ref[conversation.Conversation]] = []
-    connection_made = conversation.Conversation.connection_made
+    made: list[weakref.ref[HTTPConnection]] = []
+    connection_made = HTTPConnection.connection_made
 
-    def noted(self: conversation.Conversation, transport: Any) -> None:
+    def recorded(self: HTTPConnection, transport: Any) -> None:
         made.append(weakref.ref(self))
         connection_made(self, transport)
 
-    monkeypatch.setattr(conversation.Conversation, "connection_made", noted)
+    monkeypatch.setattr(HTTPConnection, "connection_made", recorded)
     gc.collect()
     gc.disable()
     try:
@@ -657,9 +657,8 @@ def test_connection_that_has_ended_leaves_nothing_behind(
         gc.enable()
 
 
-def test_shutdown_lets_what_is_under_way_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "LINGER_SECONDS", 0.1)
-    with edge(timeout_graceful_shutdown=10) as served:
+def test_shutdown_waits_for_requests_in_progress() -> None:
+    with edge(Limits(linger_seconds=0.1), timeout_graceful_shutdown=10) as served:
         asked = {
             "idle": PING,
             "half": b"GET /half",
@@ -686,7 +685,7 @@ def test_shutdown_lets_what_is_under_way_end(monkeypatch: pytest.MonkeyPatch) ->
             wire.__exit__()
 
 
-def test_shutdown_that_waits_no_longer_is_503() -> None:
+def test_request_that_outlasts_the_shutdown_is_503() -> None:
     with edge(timeout_graceful_shutdown=0.2) as served, served.wire() as wire:
         wire.send(request("GET", "/held"))
         until(lambda: served.seen)

@@ -42,7 +42,7 @@ def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
 
     def attempt(message: bytes) -> None:
         with Wire(target.address) as wire:
-            wire.send(message).say_no_more()
+            wire.send(message).half_close()
             while not wire.ended():
                 answer = wire.answer()
                 tally.statuses[answer.status] += 1

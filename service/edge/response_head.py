@@ -1,0 +1,36 @@
+"""The head of a response as bytes, and whole responses for requests that the application does not see."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from service.api.payloads import problem_response
+from service.api.problems import Headers, Problem, ProblemType
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+def encode_head(
+    status: int, headers: Iterable[tuple[bytes, bytes]], *, until_close: bool, close: bool
+) -> tuple[bytes, bool]:
+    """The head, and whether the body is sent in chunks.
+
+    `until_close`: the end of the connection ends the body. `close`: add `Connection: close`.
+    All names and values are the service's own: none of them needs a check.
+    """
+    has_length = until_close or status in (204, 304)
+    parts = [STATUS_LINES[status]]
+    for name, value in headers:
+        if name == b"content-length":
+            has_length = True
+        parts += (name, b": ", value, b"\r\n")
+    if not has_length:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
+    return b"".join(parts), not has_length
+
+
+def final_response(type: ProblemType, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A whole response, after which the connection ends."""
+    response = problem_response(Problem(type))
+    headers: Headers = (*default_headers, *response.headers, (b"content-length", b"%d" % len(response.body)))
+    return encode_head(response.status, headers, until_close=False, close=True)[0] + response.body

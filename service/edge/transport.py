@@ -1,0 +1,59 @@
+"""Flow control of a transport, and the addresses of its two ends."""
+
+import asyncio
+
+Address = tuple[str, int]
+
+
+class FlowControl:
+    """Pauses reading and waits for writing, as asyncio.Protocol's callbacks ask for. Each call may be repeated."""
+
+    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.read_paused = False
+        self.write_paused = False
+        self._transport = transport
+        self._writable: asyncio.Event | None = None  # made by the first wait; most connections never need it
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._writable:
+            self._writable.set()
+            self._writable = None
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more to send, or until the connection is lost."""
+        if self.write_paused:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
+
+
+def remote_address(transport: asyncio.Transport) -> Address | None:
+    """The client's address; None when it has left already, or when the socket is no TCP socket."""
+    try:
+        return _address(transport.get_extra_info("socket").getpeername())
+    except OSError:
+        return None
+
+
+def local_address(transport: asyncio.Transport) -> Address | None:
+    """The address that the client connected to; None when the socket is no TCP socket."""
+    return _address(transport.get_extra_info("socket").getsockname())
+
+
+def _address(name: object) -> Address | None:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
