@@ -1,6 +1,10 @@
-"""A network between the service and its database: it can be cut, frozen and deaf, and counts what passes."""
+"""A network between two programs that can fail: a TCP proxy that delays, holds, refuses, forgets, or loses an answer.
+
+It also counts the round trips and statements of PostgreSQL's protocol (manual, chapter 54).
+"""
 
 import asyncio
+import random
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -14,139 +18,221 @@ from tests.serving import until
 
 T = TypeVar("T")
 
-ENCRYPT = (80877103).to_bytes(4)
-"""SSLRequest, which a server without TLS answers with N: PostgreSQL manual, 54.7."""
+CHUNK = 65536
+
+SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
+"""A server without TLS answers it with N: PostgreSQL manual, 54.7."""
+
+
+class Messages:
+    """The messages of one client, of which it counts the Execute messages: one for each statement."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+        self._has_type = False  # the first message has no type byte, nor has the one after SSLRequest
+
+    def executes(self, data: bytes) -> int:
+        """How many Execute messages end in `data`."""
+        self._unread += data
+        count = 0
+        while True:
+            begin = 1 if self._has_type else 0
+            end = begin + int.from_bytes(self._unread[begin : begin + 4])
+            if len(self._unread) < max(end, begin + 4):
+                return count
+            count += self._has_type and self._unread[:1] == b"E"
+            self._has_type = self._unread[:end] != SSL_REQUEST
+            del self._unread[: max(end, 1)]
 
 
 class Link:
-    """One connection through the proxy. One that is `deaf` passes nothing on, ever again."""
+    """One connection through the proxy. A `deaf` one passes nothing on; of a `mute` one the answers are lost."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client
-        self.server = server
+        self.server: asyncio.StreamWriter | None = None
+        self.messages = Messages()
         self.deaf = False
-        self.asked = False
-        """Whether the last to speak was the client."""
+        self.mute = False
+        self.awaits_answer = False
 
     def abort(self) -> None:
-        self.client.transport.abort()
-        self.server.transport.abort()
+        """Reset both halves."""
+        for half in (self.client, self.server):
+            if half:
+                half.transport.abort()
 
 
-class Proxy:
-    """Listens on a port of 127.0.0.1, the place of the database in `url`.
+class TCPProxy:
+    """Passes on what arrives at `port` of 127.0.0.1 to `target`: a port there, or the path of a Unix socket."""
 
-    `round_trips` counts how often a client spoke after its server did, `statements` the Execute messages of the
-    extended protocol (PostgreSQL manual, 54.7).
-    """
-
-    def __init__(self, database_url: str) -> None:
-        given = conninfo_to_dict(for_psycopg(database_url))
-        self.target = (str(given["host"]), int(given.get("port") or 5432))
-        user, password = quote(str(given.get("user") or "")), quote(str(given.get("password") or ""), safe="")
+    def __init__(self, target: int | str) -> None:
         self.port = 0
         self.round_trips = 0
+        """How often a client sent something after its server did."""
         self.statements = 0
+        self.received: bytearray | None = None
+        """What clients have sent, once a test sets it to an empty one."""
+        self.delay = 0.0
+        """Seconds that each piece takes, more or less by a half."""
+        self.losing = b""
+        """The answers to a piece that contains these bytes are lost, and with `cutting` the connection too."""
+        self.cutting = False
+        self._target = target
         self._links: set[Link] = set()
-        self._serving = 0  # the links, and those that wait for the server
-        self._loop = asyncio.new_event_loop()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.up()
-        self.url = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{given['dbname']}?sslmode=disable"
+        self._listener: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def up(self) -> None:
-        """Listens, on the same port as before."""
-        self._listener = self._run(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+    async def up(self) -> None:
+        """Accept connections, on the same port as before."""
+        self._listener = await asyncio.start_server(self._on_connection, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     def down(self) -> None:
-        """Refuses connections, and resets those that are open."""
-        self._run(self._cut())
-        until(lambda: not self._serving)
+        """Reset all connections, and refuse new ones until up()."""
+        if self._listener:
+            self._listener.close()
+        for link in self._links:
+            link.abort()
 
     def freeze(self) -> None:
-        """Takes connections, and passes nothing on until thaw()."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        """Pass nothing on until thaw(), as when packets are dropped and sent again later."""
+        self._flowing.clear()
 
     def thaw(self) -> None:
-        """Passes on all that was held back."""
-        self._loop.call_soon_threadsafe(self._flowing.set)
+        """Pass on what was held back."""
+        self._flowing.set()
 
     def deafen(self) -> None:
-        """What is open now never hears anything again; new connections do."""
+        """Pass nothing on, ever, on the connections that are open now; both ends stay open."""
         for link in self._links:
             link.deaf = True
 
-    def close(self) -> None:
-        """Ends everything."""
+    def forget(self) -> None:
+        """Leave all connections half-open: the server loses them, and the clients are not told."""
+        for link in self._links:
+            link.deaf = True
+            if link.server:
+                link.server.transport.abort()
+
+    async def close(self) -> None:
+        """End the proxy and its connections."""
         self.thaw()
         self.down()
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no connection is open."""
+        return not self._tasks
+
+    def _on_connection(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, Link(client)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, requests: asyncio.StreamReader, link: Link) -> None:
+        self._links.add(link)
+        with suppress(OSError):
+            await self._flowing.wait()
+            if isinstance(self._target, str):
+                answers, link.server = await asyncio.open_unix_connection(self._target)
+            else:
+                answers, link.server = await asyncio.open_connection("127.0.0.1", self._target)
+            if self._listener and self._listener.is_serving():
+                back = asyncio.create_task(self._pass(answers, link.client, link, back=True))
+                await self._pass(requests, link.server, link, back=False)
+                await back
+        link.abort()
+        self._links.discard(link)
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: Link, back: bool) -> None:
+        with suppress(OSError):
+            while piece := await source.read(CHUNK):
+                if self.delay:
+                    await asyncio.sleep(self.delay * random.uniform(0.5, 1.5))
+                await self._flowing.wait()
+                if back:
+                    link.awaits_answer = False
+                else:
+                    self._count(link, piece)
+                if link.deaf or (link.mute and back and not self.cutting):
+                    continue
+                if sink.transport.is_closing() or (link.mute and back):
+                    break
+                sink.write(piece)
+                await sink.drain()
+        if not (link.deaf and back):
+            link.abort()
+
+    def _count(self, link: Link, piece: bytes) -> None:
+        if self.received is not None:
+            self.received += piece
+        self.statements += link.messages.executes(piece)
+        self.round_trips += not link.awaits_answer
+        link.awaits_answer = True
+        if self.losing and self.losing in piece:
+            link.mute = True
+
+
+class Proxy:
+    """A TCPProxy in front of a database, with an event loop in a thread of its own. `url` leads to it."""
+
+    def __init__(self, database_url: str) -> None:
+        given = conninfo_to_dict(for_psycopg(database_url))
+        host, port = str(given["host"]), int(given.get("port") or 5432)
+        user, password = quote(str(given.get("user") or "")), quote(str(given.get("password") or ""), safe="")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._proxy = self._run(self._made(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port))
+        self.up()
+        self.port = self._proxy.port
+        self.url = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{given['dbname']}?sslmode=disable"
+
+    @property
+    def round_trips(self) -> int:
+        return self._proxy.round_trips
+
+    @property
+    def statements(self) -> int:
+        return self._proxy.statements
+
+    def record(self) -> bytearray:
+        """What clients send from now on; it grows."""
+        self._proxy.received = bytearray()
+        return self._proxy.received
+
+    def up(self) -> None:
+        self._run(self._proxy.up())
+
+    def down(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.down)
+        until(lambda: self._proxy.is_idle)
+
+    def freeze(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.freeze)
+
+    def thaw(self) -> None:
+        self._loop.call_soon_threadsafe(self._proxy.thaw)
+
+    def deafen(self) -> None:
+        self._proxy.deafen()
+
+    def close(self) -> None:
+        self._run(self._proxy.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
+    @staticmethod
+    async def _made(target: int | str) -> TCPProxy:
+        return TCPProxy(target)
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    async def _cut(self) -> None:
-        self._listener.close()
-        await asyncio.sleep(0.01)  # until those that were accepted just now are served
-        for link in self._links:
-            link.abort()
-
-    async def _serve(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        self._serving += 1
-        try:
-            await self._link(from_client, client)
-        finally:
-            client.close()
-            self._serving -= 1
-
-    async def _link(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        host, port = self.target
-        if host.startswith("/"):
-            from_server, server = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-        else:
-            from_server, server = await asyncio.open_connection(host, port)
-        link = Link(client, server)
-        self._links.add(link)
-        if not self._listener.is_serving():
-            link.abort()
-        try:
-            await asyncio.gather(self._requests(link, from_client), self._answers(link, from_server))
-        finally:
-            server.close()
-            self._links.discard(link)
-
-    async def _requests(self, link: Link, source: asyncio.StreamReader) -> None:
-        kind = b""  # the first message has none, nor has the one after a request for encryption
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                length = await source.readexactly(4)
-                body = await source.readexactly(int.from_bytes(length) - 4)
-                await self._pass_on(link, link.server, kind + length + body)
-                self.statements += kind == b"E"
-                self.round_trips += not link.asked
-                link.asked = True
-                if body != ENCRYPT:
-                    kind = await source.readexactly(1)
-        link.server.close()
-
-    async def _answers(self, link: Link, source: asyncio.StreamReader) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                await self._pass_on(link, link.client, data)
-                link.asked = False
-        link.client.close()
-
-    async def _pass_on(self, link: Link, to: asyncio.StreamWriter, data: bytes) -> None:
-        await self._flowing.wait()
-        if not link.deaf:
-            to.write(data)
-            await to.drain()
 
 
 @contextmanager

@@ -87,12 +87,20 @@ def refused(response: httpx.Response) -> str:
     return problem
 
 
-def until(true: Callable[[], object], seconds: float = 10) -> None:
-    """Waits for what comes true in its own time."""
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until the condition is true. Fails after `seconds`."""
     give_up = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+async def until_async(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until the condition is true, while the event loop runs. Fails after `seconds`."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        await asyncio.sleep(0.002)
 
 
 @contextmanager

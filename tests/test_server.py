@@ -17,6 +17,7 @@ import psutil
 
 from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
+from tests.ports import free_port
 from tests.serving import SECRET, UNKNOWN, Caller, refused, until
 
 
@@ -55,8 +56,7 @@ def start(**environment: str) -> "subprocess.Popen[str]":
 
 @contextmanager
 def served(database_url: str, **settings: str) -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port)} | settings
     with start(**environment) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         running = Served(process, client, Caller(client, read_settings(environment), uuid4()))

@@ -1,5 +1,6 @@
-"""HTTP over a bare socket: requests as no library would send them, answers as they arrive."""
+"""HTTP over a bare socket: requests that no library would send, responses as they arrive. Blocking and in asyncio."""
 
+import asyncio
 import io
 import json
 import socket
@@ -11,14 +12,14 @@ Address = tuple[str, int]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer of a connection."""
+    """One response."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def refusal(self) -> str:
-        """The problem document's sentence. Fails when this is no problem document, or one of another status."""
+        """The detail of the problem document. Fails when this is no problem document, or one of another status."""
         assert self.headers["content-type"] == "application/problem+json"
         document: dict[str, Any] = json.loads(self.body)
         assert document["status"] == self.status
@@ -30,7 +31,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """A connection. It waits for at most ten seconds."""
+    """A connection. Each wait is for at most ten seconds."""
 
     def __init__(self, address: Address, receive_buffer: int = 0) -> None:
         self.socket = socket.socket()
@@ -44,6 +45,9 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._stream.close()
         self.socket.close()
 
@@ -56,21 +60,19 @@ class Wire:
         return self
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next answer. Raises EOFError when the connection ends before it does."""
-        status = int(self._line().split(b" ", 2)[1])
-        headers: dict[str, str] = {}
+        """The next response. Raises EOFError when the connection ends within it."""
+        lines = [self._line()]
         while line := self._line():
-            name, _, value = line.decode("latin-1").partition(": ")
-            assert name not in headers
-            headers[name] = value
+            lines.append(line)
+        status, headers = parse_head(lines)
         return Answer(status, headers, b"" if method == "HEAD" or status < 200 else self._body(status, headers))
 
     def ended(self) -> bool:
-        """Whether the other side has ended the connection; waits for that, or for more."""
+        """Whether the server has ended the connection. Waits for the end or for more bytes."""
         return not self._stream.peek(1)
 
     def rest(self) -> bytes:
-        """What else comes until the other side ends the connection."""
+        """All bytes until the server ends the connection."""
         return self._stream.read()
 
     def _line(self) -> bytes:
@@ -100,8 +102,46 @@ class Wire:
         return data
 
 
+class AsyncWire:
+    """A connection for one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, address: Address) -> "AsyncWire":
+        return cls(*await asyncio.open_connection(*address))
+
+    async def exchange(self, request: bytes) -> Answer:
+        """The response to the request. Raises EOFError or OSError when the connection ends within it."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        status, headers = parse_head(head[:-4].split(b"\r\n"))
+        assert "transfer-encoding" not in headers
+        return Answer(status, headers, await self._reader.readexactly(int(headers.get("content-length", 0))))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has closed the connection."""
+        return self._reader.at_eof()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]]:
+    """The status and the headers of a response. No header may be there twice."""
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, _, value = line.decode("latin-1").partition(": ")
+        assert name not in headers
+        headers[name] = value
+    return int(lines[0].split(b" ", 2)[1]), headers
+
+
 def request(method: str, path: str, *fields: str, body: bytes = b"") -> bytes:
-    """A request in HTTP/1.1, with a Host; and a Content-Length if it has a body, and no field says how long that is."""
+    """A request in HTTP/1.1 with a Host, and a Content-Length when there is a body and no field gives its length."""
     lines = [f"{method} {path} HTTP/1.1", "Host: tasks.example", *fields]
     if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
         lines.append(f"Content-Length: {len(body)}")

@@ -21,6 +21,7 @@ from service.tasks.list import LIST_TASKS
 from tests.database import BLOCKED, TERMINATE, locked, opened
 from tests.proxy import Proxy
 from tests.serving import Caller, serving, until
+from tests.wire import AsyncWire, request
 
 Rows = Callable[..., list[Any]]
 
@@ -195,13 +196,10 @@ def test_no_write_travels_with_others() -> None:
     assert not GET_TASK.writes
 
 
-async def call(client: tuple[asyncio.StreamReader, asyncio.StreamWriter], caller: Caller, path: str) -> tuple[int, Any]:
+async def call(wire: AsyncWire, caller: Caller, path: str) -> tuple[int, Any]:
     """The status and the document of a GET; httpx takes longer for it than the service."""
-    reader, writer = client
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.token}\r\n\r\n".encode())
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-    return int(head.split()[1]), json.loads(await reader.readexactly(length))
+    answer = await wire.exchange(request("GET", path, f"Authorization: Bearer {caller.token}"))
+    return answer.status, json.loads(answer.body)
 
 
 async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
@@ -211,7 +209,7 @@ async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dic
         sent = [proxy.statements, proxy.round_trips]
 
         async def browse() -> None:
-            client = await asyncio.open_connection(*api.address)
+            client = await AsyncWire.connect(api.address)
             for _ in range(10):
                 (user, caller), (other, _) = chosen.sample(list(callers.items()), 2)
                 mine, theirs = chosen.choice(owned[user]), chosen.choice(owned[other])
@@ -221,7 +219,7 @@ async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dic
                 assert status == 404
                 status, listed = await call(client, caller, caller.tasks)
                 assert (status, [task["id"] for task in listed]) == (200, list(map(str, owned[user])))
-            client[1].close()
+            client.close()
 
         await asyncio.gather(*(browse() for _ in range(64)))
         # or this shows nothing about reads that travel together

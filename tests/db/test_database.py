@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +27,10 @@ from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
 from service.tasks.handlers import CREATE_TASK, GET_TASK
 from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
-from tests.proxy import Proxy
+from tests.ports import free_port
+from tests.proxy import SSL_REQUEST, Proxy
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
+from tests.wire import Wire, request
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -293,12 +294,10 @@ def test_clients_that_hang_up_leak_no_connection(database: str, rows: Rows) -> N
     with serving(database_url=database, pool_max_size=2, acquire_timeout=30, statement_timeout=30) as api:
         ada = api.caller()
         ada.create(title="x")
-        head = f"POST {ada.tasks} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ada.token}\r\nContent-Length: 13\r\n"
+        create = request("POST", ada.tasks, f"Authorization: Bearer {ada.token}", body=b'{"title":"y"}')
         api.fill()
         with locked(database, "exclusive"):
-            clients = [socket.create_connection(api.address) for _ in range(5)]
-            for client in clients:
-                client.sendall(f'{head}\r\n{{"title":"y"}}'.encode())
+            clients = [Wire(api.address).send(create) for _ in range(5)]
             until(lambda: len(rows(BLOCKED)) == 2)
             until(lambda: api.pool()["waiting"] == 3)
             for client in clients:
@@ -442,8 +441,7 @@ def pooled(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Ite
         yield database
         return
     given = conninfo_to_dict(for_psycopg(database))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     target = " ".join(f"{name}={given[name]}" for name in ("host", "port", "user", "password") if name in given)
     configuration = tmp_path / "pgbouncer.ini"
     configuration.write_text(
@@ -494,7 +492,11 @@ def test_every_form_of_database_url_serves(proxy: Proxy, form: str) -> None:
         assert api.caller().create(title="x").status_code == 201
 
 
-@pytest.mark.parametrize("required", ["sslmode=require", "ssl=require", "sslmode=verify-full"])
+@pytest.mark.parametrize("required", ["sslmode=require", "ssl=require", "sslmode=verify-full&sslrootcert=system"])
 def test_a_connection_that_must_be_encrypted_is_never_made_in_the_clear(proxy: Proxy, required: str) -> None:
+    sent = proxy.record()
     with serving(database_url=f"{proxy.url.partition('?')[0]}?{required}") as api:
         assert refused(api.caller().list()) == "about:blank"
+    attempts = sent.count(SSL_REQUEST)
+    assert attempts
+    assert sent == SSL_REQUEST * attempts

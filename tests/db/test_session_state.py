@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.database import OURS
 from tests.serving import Api, Caller, serving
 
 LOOK = """
@@ -36,7 +37,6 @@ LEAVE = """
     create trigger leave before insert on tasks for each row execute function leave();
 """
 
-OURS = "from pg_stat_activity where datname = current_database() and application_name = 'task-service'"
 
 Rows = Callable[..., list[Any]]
 

@@ -20,6 +20,7 @@ import pytest
 
 from service.dev.postgres import PostgresError, embedded_postgres
 from service.settings import ROOT
+from tests.ports import free_port
 
 SECRET = "what two services share, 32 bytes"
 
@@ -34,12 +35,10 @@ def project(tmp_path: Path) -> Path:
 
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """A command in `project`, in an environment that is bare but for a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=project,
-        env={"PATH": os.environ["PATH"], "PORT": str(port), "SHUTDOWN_DELAY": "0"} | environment,
+        env={"PATH": os.environ["PATH"], "PORT": str(free_port()), "SHUTDOWN_DELAY": "0"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,6 +9,8 @@ import msgspec
 
 from service.auth.authenticator import issue_token
 from service.settings import Settings
+from tests import wire
+from tests.wire import AsyncWire
 
 GIVE_UP = 10.0
 """Seconds after which no answer is one that never comes."""
@@ -69,7 +71,7 @@ class Caller:
         self.answers: list[Answer] = []
         self.token = issue_token(settings, user_id, 3600)
         self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._wire: AsyncWire | None = None
 
     async def call(
         self, operation: str, method: str, path: str, body: object = None, due: float | None = None
@@ -82,8 +84,8 @@ class Caller:
         began = due or monotonic()
         try:
             async with asyncio.timeout(GIVE_UP):
-                status, fields, received = await self._exchange(self.request(method, path, content))
-            answer = Answer(operation, began, monotonic(), status, fields, received)
+                came = await self._exchange(self.request(method, path, content))
+            answer = Answer(operation, began, monotonic(), came.status, came.headers, came.body)
         except (OSError, EOFError):  # TimeoutError is an OSError
             self.close()
             answer = Answer(operation, began, monotonic())
@@ -92,28 +94,19 @@ class Caller:
 
     def request(self, method: str, path: str, content: bytes = b"") -> bytes:
         """A request as it goes over the wire."""
-        lines = [
-            f"{method} {path} HTTP/1.1",
-            "Host: 127.0.0.1",
-            f"Authorization: Bearer {self.token}",
-            f"Content-Length: {len(content)}",
-        ]
-        return "\r\n".join([*lines, "", ""]).encode() + content
+        fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}")
+        return wire.request(method, path, *fields, body=content)
 
-    async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        if self._streams is None or self._streams[0].at_eof():
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-        body = await reader.readexactly(int(fields.get("content-length", 0)))
-        if fields.get("connection") == "close":
+    async def _exchange(self, request: bytes) -> wire.Answer:
+        if self._wire is None or self._wire.ended:
+            self._wire = await AsyncWire.connect(("127.0.0.1", self._port))
+        answer = await self._wire.exchange(request)
+        if answer.headers.get("connection") == "close":
             self.close()
-        return int(head[0].split()[1]), fields, body
+        return answer
 
     def close(self) -> None:
-        """Ends the connection; the next call makes another."""
-        if self._streams:
-            self._streams[1].close()
-            self._streams = None
+        """End the connection; the next call makes another."""
+        if self._wire:
+            self._wire.close()
+            self._wire = None

@@ -10,34 +10,34 @@ from tests.faults.stage import Stage
 async def black_hole(stage: Stage) -> None:
     """nothing gets through to the server for 5 s, nor back"""
     _, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
-    proxy.hold()
+    proxy.freeze()
     await asyncio.sleep(5)
-    proxy.release()
+    proxy.thaw()
     await load.healed()
 
 
 async def half_open(stage: Stage) -> None:
     """the server forgets every connection and restarts; the service hears nothing of it"""
     server, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
-    proxy.hold()
+    proxy.freeze()
     proxy.forget()
     await server.stop()
     await server.start()
     await asyncio.sleep(2)
-    proxy.release()
+    proxy.thaw()
     await load.healed()
 
 
 async def refused(stage: Stage) -> None:
     """every connection reset, and new ones refused, for 3 s: the refusals are fast"""
     _, proxy, load = await stage.behind_proxy()
-    proxy.refuse()
+    proxy.down()
     refused_at = monotonic()
     await asyncio.sleep(3)
     slow = load.p99(refused_at, monotonic())
     stage.notes.append(f"p99 of a refusal {slow * 1000:.0f} ms")
     stage.require(slow < 0.05, "refusals take longer than 50 ms")
-    await proxy.accept()
+    await proxy.up()
     await load.healed()
 
 

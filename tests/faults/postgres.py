@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,18 +14,12 @@ import psycopg
 
 from service.db.migrations import migrate
 from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
+from tests.ports import free_port
 
 ACCEPT_SECONDS = 20
 """A server that has not started, or stopped, after so long never will."""
 
 BACKENDS: LiteralString = "select pid from pg_stat_activity where application_name = 'task-service'"
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def prepare(folder: Path) -> None:

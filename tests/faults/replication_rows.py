@@ -51,7 +51,7 @@ async def failover_async(stage: Stage) -> None:
     load = await stage.start_load(both(primary, standby))
     stage.expects_loss = True
     stage.notes.append("what is lost here shows that the checker can see it")
-    proxy.hold()
+    proxy.freeze()
     await asyncio.sleep(1)
     primary.kill()
     await promote(stage, standby, load)

@@ -14,7 +14,7 @@ import psutil
 
 from service.settings import ROOT, read_settings
 from tests.faults.client import Answer, Caller
-from tests.faults.postgres import free_port
+from tests.ports import free_port
 
 DEFAULTS = {
     "JWT_SECRET": "of services that are there to be tried",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.faults.load import Load
 from tests.faults.postgres import Server
-from tests.faults.proxy import Proxy
 from tests.faults.service_process import ServiceProcess
+from tests.proxy import TCPProxy
 
 QUIET_SECONDS = 0.5
 """How long all is well before a fault."""
@@ -54,11 +54,11 @@ class Stage:
         await server.start()
         return server
 
-    async def proxy(self, server: Server) -> Proxy:
+    async def proxy(self, server: Server) -> TCPProxy:
         """A network in front of `server`."""
-        proxy = Proxy(server.port)
+        proxy = TCPProxy(server.port)
         self.ending.push_async_callback(proxy.close)
-        await proxy.accept()
+        await proxy.up()
         return proxy
 
     async def serve(self, url: str, **settings: str) -> ServiceProcess:
@@ -81,7 +81,7 @@ class Stage:
         server = await self.server()
         return server, await self.start_load(server.url(), **settings)
 
-    async def behind_proxy(self, **settings: str) -> tuple[Server, Proxy, Load]:
+    async def behind_proxy(self, **settings: str) -> tuple[Server, TCPProxy, Load]:
         """A server, the network in front of it, and load on the service in front of that."""
         server = await self.server()
         proxy = await self.proxy(server)

@@ -1,7 +1,6 @@
 """The service in a process of its own, and what its callers, of whom one is hostile, know of it."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import msgspec
 import psutil
 
 from service.settings import ROOT
+from tests.ports import free_port, listens
 from tests.serving import until
 from tests.tokens import ADA, Signer, claims, credentials
 from tests.wire import Address, Answer, Wire, request
@@ -58,8 +58,7 @@ class Target:
         self.state_at_start = self.state()
 
     def answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(self.address) == 0
+        return listens(self.address[1])
 
     def ask(self, sent: bytes, method: str = "GET") -> Answer:
         """The first answer to what is sent on a connection of its own."""
@@ -99,8 +98,7 @@ class Target:
 @contextmanager
 def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterator[Target]:
     """The service, as production starts it. `named` are the `iss` and `aud` of its tokens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address: Address = free.getsockname()
+    address = ("127.0.0.1", free_port())
     given = {"PATH": os.environ["PATH"], "PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"}
     few_files = ["sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh"]
     command = [*few_files, sys.executable, "-m", "service", "serve"]

@@ -7,12 +7,12 @@ import pytest
 
 from load.samples import Sample, sample, verdict
 from load.target import named
-from tests.observability.test_metrics import free_ports, listens
+from tests.ports import free_port, listens
 from tests.serving import serving, until
 
 
 def test_soak_sees_memory_connections_and_other_descriptors(database: str) -> None:
-    port = free_ports(1)
+    port = free_port()
     with serving(database_url=database, metrics_port=port) as api:
         until(lambda: listens(port) and api.pool().get("open") == 2)
         address = f"http://127.0.0.1:{port}/metrics"

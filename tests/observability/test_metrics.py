@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +13,12 @@ from uuid import uuid4
 
 import httpx
 import psutil
-import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.db.url import for_psycopg
 from service.settings import ROOT, SettingsError, read_settings
+from tests.database import locked
+from tests.ports import free_port, listens
 from tests.serving import SECRET, Api, serving, until
 from tests.wire import Wire
 
@@ -52,36 +51,12 @@ def scrape(port: int) -> Figures:
     return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in samples}
 
 
-def free_ports(number: int) -> int:
-    """The first of so many free ports in a row."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
-        with suppress(OSError, OverflowError):
-            for neighbour in range(port, port + number):
-                socket.create_server(("127.0.0.1", neighbour)).close()
-            return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextmanager
 def measured(**settings: Any) -> Iterator[Measured]:
-    port = free_ports(1)
+    port = free_port(1)
     with serving(metrics_port=port, **settings) as api:
         until(lambda: listens(port))
         yield Measured(api, port)
-
-
-@contextmanager
-def locked(database: str) -> Iterator[None]:
-    """Within it, whoever touches tasks waits."""
-    with psycopg.connect(for_psycopg(database)) as connection:
-        connection.execute("lock table tasks")
-        yield
 
 
 @pytest.fixture
@@ -151,7 +126,7 @@ def test_metrics_show_connections_and_who_waits_for_one(database: str) -> None:
         ada = service.api.caller()
         ada.create(title="x")
         assert service.value("task_service_database_connections", "idle") == 1
-        with locked(database):
+        with locked(database, "access exclusive"):
             first = crowd.submit(ada.create, title="y")
             until(lambda: service.value("task_service_database_connections", "busy") == 1)
             second = crowd.submit(ada.create, title="z")
@@ -171,7 +146,7 @@ def test_metrics_count_errors_of_the_database_by_class(database: str, rows: Rows
         ada = service.api.caller()
         ada.create(title="x")
         assert service.value(name, "23") == 1  # the user's row was not there yet
-        with locked(database):
+        with locked(database, "access exclusive"):
             assert ada.create(title="y").status_code == 503
         assert service.value(name, "57") == 1
         rows("alter table tasks rename to things")
@@ -211,7 +186,7 @@ def test_metrics_are_not_on_the_public_port(service: Measured) -> None:
 
 
 def test_metrics_have_a_port_for_each_worker_and_for_those_that_replace_them(database: str) -> None:
-    public, first = free_ports(1), free_ports(2)
+    public, first = free_port(1), free_port(2)
     environment = {
         "DATABASE_URL": database,
         "JWT_SECRET": SECRET,

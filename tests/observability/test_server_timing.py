@@ -11,11 +11,10 @@ import psycopg
 import pytest
 
 from service.db.url import for_psycopg
+from tests.database import BLOCKED
 from tests.serving import Api, Caller, serving, until
 
 Rows = Callable[..., list[Any]]
-
-BLOCKED = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 @pytest.fixture

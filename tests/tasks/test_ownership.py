@@ -11,6 +11,7 @@ from service.api.openapi.operations import OPERATIONS
 from service.api.problems import FORBIDDEN, INVALID, NO_SUCH_TASK, UNAUTHORIZED, ProblemType
 from service.app import PRIVATE
 from tests.conftest import Postgres
+from tests.database import OURS
 from tests.serving import Api, Caller, serving
 from tests.tokens import ADA, SECRET, base64url, credentials
 
@@ -19,7 +20,6 @@ Rows = Callable[..., list[Any]]
 BODY = {"title": "changed", "description": "changed", "completed": True}
 """Good for every operation that takes one."""
 
-OURS = "from pg_stat_activity where datname = current_database() and application_name = 'task-service'"
 
 TAKES_A_BODY = [(method, path) for method, path, handler in PRIVATE if OPERATIONS[handler.__name__].takes]
 
