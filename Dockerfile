@@ -23,8 +23,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.13/site-packages/pip* /usr
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin service
 COPY --from=build /venv /venv
 COPY --from=build /app /app
-# LOGNAME: whoever runs the image under a uid of their own has no name there, and yoyo notes who migrates.
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=4000 LOGNAME=service
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=4000
 WORKDIR /app
 USER 10001:10001
 EXPOSE 4000

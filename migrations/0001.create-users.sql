@@ -27,7 +27,7 @@ begin
             and pg_attribute.atttypid = 'uuid'::regtype
     ) then
         raise exception 'tasks cannot belong to this users table: its id is not a uuid that is primary key or unique'
-            using hint = 'Give users such an id, or put a schema without a users table first in the search_path.';
+            using hint = 'Give users such an id, or set a search_path of which no schema has a users table.';
     end if;
 end
 $$;

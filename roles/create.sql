@@ -51,7 +51,7 @@ from pg_class as tables
 where tables.relnamespace = current_schema()::regnamespace
     and tables.relkind = 'r'
     and (
-        tables.relname in ('tasks', '_yoyo_migration', '_yoyo_log', '_yoyo_version', 'yoyo_lock')
+        tables.relname in ('tasks', '_yoyo_migration', '_yoyo_log', '_yoyo_version')
         or (
             tables.relname = 'users'
             and obj_description(tables.oid, 'pg_class') = 'Made by the task service, migration 0001.'

@@ -1,7 +1,7 @@
 """The database layer: statements in, rows out.
 
 `Database.run(statement, user_id, ...)` is the way in. Nothing here knows HTTP, tokens or tasks.
-`connection.py` alone imports asyncpg; `migrations.py` alone imports yoyo and psycopg.
+`connection.py` alone imports asyncpg; `migrations.py` alone imports psycopg.
 Imported by `auth` (for `UUID` only), `api`, `tasks`, `observability` and the composition root.
 """
 

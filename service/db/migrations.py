@@ -1,80 +1,117 @@
 """Migrations: applies and undoes the files of migrations/, one migrator at a time. Holds no SQL.
 
-yoyo and psycopg are imported where they are used: a serving process asks only what is shipped and saves their 13 MB.
+psycopg is imported where it is used: a serving process calls `bundled` alone, and saves the driver's memory.
 """
 
+import re
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha256
 from typing import Any
 
 from service.db.url import for_psycopg
 from service.settings import ROOT
 
 FOLDER = ROOT / "migrations"
+APPLIED = ROOT / "sql" / "applied_migrations.sql"
+
+outside_transaction = re.compile(r"^-- transactional: false$", re.MULTILINE).search
+
+REMEDIES = {
+    "42501": "Grant the role what is missing (`grant create on schema ...` to make tables, `grant references on users` "
+    "if another service owns that table), or migrate as the role that owns the tables.",
+    "42P07": "Another program made a table or an index of this name: rename it, or give the role of DATABASE_URL a "
+    "search_path with a schema of this service's own.",
+    "55P03": "Another session holds a lock on a table. Nothing was changed: try again when it is done.",
+    "57014": "The change took longer than its statement_timeout. Nothing was changed: try again in a quiet hour.",
+}
+"""What to do, by SQLSTATE."""
 
 
 class MigrationError(Exception):
-    """Not every migration ran. The message says which did not and why; nothing of that one remains."""
+    """A migration failed. The message has its name, the reason and a remedy; nothing of it remains in the database."""
 
 
 def bundled() -> tuple[str, ...]:
-    """The migrations of this release in their order, such as `0001.create-users`."""
+    """The names of this release's migrations in their order, such as `0001.create-users`."""
     names = (path.name for path in FOLDER.glob("*.sql"))
     return tuple(sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql")))
 
 
 def migrate(database_url: str) -> list[str]:
-    """Applies what is shipped and not applied yet. Returns what it applied.
+    """Apply the migrations that are not applied yet. Returns their names.
 
     Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _migration_lock(database_url) as (backend, migrations):
-        return [_run(backend, migration, "apply") for migration in backend.to_apply(migrations)]
+    with _migration_lock(database_url) as (connection, applied):
+        missing = [name for name in bundled() if name not in applied]
+        for name in missing:
+            _run(connection, name, "apply", f"{name}.sql")
+        return missing
 
 
 def rollback(database_url: str, steps: int = 1) -> list[str]:
-    """Undoes the last `steps` migrations. Returns what it undid, the last first.
+    """Undo the last `steps` migrations. Returns their names, the last one first.
 
     Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
-    with _migration_lock(database_url) as (backend, migrations):
-        if set(backend.get_applied_migration_hashes()) - {migration.hash for migration in migrations}:
+    with _migration_lock(database_url) as (connection, applied):
+        if applied.difference(bundled()):
             raise MigrationError("the database has migrations of another release: roll back with that release")
-        return [_run(backend, migration, "rollback") for migration in backend.to_rollback(migrations)[:steps]]
+        last = [name for name in reversed(bundled()) if name in applied][:steps]
+        for name in last:
+            _run(connection, name, "rollback", f"{name}.rollback.sql")
+        return last
 
 
 @contextmanager
-def _migration_lock(database_url: str) -> Iterator[tuple[Any, Any]]:
-    """yoyo's backend and migrations, which no other migrator has meanwhile."""
+def _migration_lock(database_url: str) -> Iterator[tuple[Any, set[str]]]:
+    """A connection in autocommit mode and the applied migrations, while no other migrator runs."""
     import psycopg
-    import yoyo
 
     url = for_psycopg(database_url)
     try:
-        with psycopg.connect(url) as turn:
-            # keeps no snapshot, for whose end `create index concurrently` would wait; neither does a simple query
-            turn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        # Two connections: a file that runs outside a transaction cannot hold the transaction's lock.
+        with psycopg.connect(url) as lock, psycopg.connect(url, autocommit=True) as connection:
+            # Else the lock's transaction keeps a snapshot, for whose end `create index concurrently` waits.
+            lock.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            connection.prepare_threshold = None  # a pooler may lose what is prepared
+            connection.cursor_factory = psycopg.RawCursor  # parameters as $1
             try:
-                turn.execute((FOLDER / "lock" / "take-turn.sql").read_bytes())
+                lock.execute(_text("acquire-lock"))
             except psycopg.errors.LockNotAvailable:
                 raise MigrationError("another migrator did not finish in time: try again later") from None
-            with yoyo.get_backend(url.replace(":", "+psycopg:", 1)) as backend:
-                backend.connection.prepare_threshold = None  # a pooler may lose what is prepared
-                backend.break_lock()  # yoyo's own, a row that a killed migrator leaves
-                yield backend, yoyo.read_migrations(str(FOLDER))
+            connection.execute(_text("create-tables"))
+            yield connection, {name for (name,) in connection.execute(APPLIED.read_bytes())}
     except psycopg.Error as error:
-        raise MigrationError(str(error)) from error
+        raise MigrationError(_explained(error)) from error
 
 
-def _run(backend: Any, migration: Any, direction: str) -> str:
-    # yoyo's own apply_one notes the migration in a second transaction: a kill between the two leaves it done, unnoted
-    migration.load()
+def _run(connection: Any, name: str, direction: str, file: str) -> None:
+    """Run one file, and record it in the same transaction: a kill between the two would else leave it unrecorded."""
+    import psycopg
+
+    text = (FOLDER / file).read_text()
+    transaction: AbstractContextManager[Any] = connection.transaction()
+    statements = [text]
+    if outside_transaction(text):
+        # PostgreSQL runs several statements of one message in a transaction: each is sent alone.
+        transaction, statements = nullcontext(), re.split(r"(?<=;)\n", text)
     try:
-        with backend.transaction() if migration.use_transactions else nullcontext():
-            migration.process_steps(backend, direction)
-            backend.log_migration(migration, direction)
-            note = backend.mark_one if direction == "apply" else backend.unmark_one
-            note(migration, log=False)
-    except backend.DatabaseError as error:
-        raise MigrationError(f"{migration.id}: {direction} failed: {error}") from error
-    return str(migration.id)
+        with transaction:
+            for statement in statements:
+                connection.execute(statement.encode())
+            digest = sha256(name.encode()).hexdigest()
+            connection.execute(_text(f"record-{direction}"), (digest, name, socket.gethostname()))
+    except psycopg.Error as error:
+        raise MigrationError(f"{name}: {direction} failed: {_explained(error)}") from error
+
+
+def _text(name: str) -> bytes:
+    return (FOLDER / "bookkeeping" / f"{name}.sql").read_bytes()
+
+
+def _explained(error: Any) -> str:
+    remedy = REMEDIES.get(error.sqlstate or "")
+    return f"{error}\n{remedy}" if remedy else str(error)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,10 +18,13 @@ from service.db.url import for_psycopg
 from service.dev.postgres import PROGRAMS
 from service.settings import ROOT
 
+if TYPE_CHECKING:
+    from tests.conftest import Postgres
+
 Connection = psycopg.Connection[Any]
 
 RELEASED = Path(__file__).parent / "released_migrations.txt"
-TURN = FOLDER / "lock" / "take-turn.sql"
+LOCK = FOLDER / "bookkeeping" / "acquire-lock.sql"
 WAITING = """
     select count(*) from pg_locks join pg_database on pg_database.oid = database
     where not granted and datname = current_database()
@@ -56,7 +59,7 @@ def wait_for_waiting(connection: Connection, sessions: int) -> None:
 
 
 def tables(connection: Connection) -> set[str]:
-    """The tables but for yoyo's own."""
+    """The tables but for those that record the migrations."""
     rows = connection.execute("select tablename from pg_tables where schemaname = 'public'")
     return {name for (name,) in rows if "yoyo" not in name}
 
@@ -123,17 +126,15 @@ def test_released_migrations_are_as_they_were() -> None:
         )
 
 
-def test_shipped_loads_no_driver() -> None:
-    program = (
-        "import sys, service.db.migrations as m; m.bundled(); sys.exit(bool({'yoyo', 'psycopg'} & sys.modules.keys()))"
-    )
+def test_bundled_loads_no_driver() -> None:
+    program = "import sys, service.db.migrations as m; m.bundled(); sys.exit('psycopg' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 def test_migrate_twice_at_once_applies_each_migration_once(empty_database: str, connection: Connection) -> None:
     with connection.transaction():
-        connection.execute(TURN.read_bytes())
+        connection.execute(LOCK.read_bytes())
         migrators = [start_migrator(empty_database), start_migrator(empty_database)]
         wait_for_waiting(connection, sessions=2)
 
@@ -144,10 +145,10 @@ def test_migrate_twice_at_once_applies_each_migration_once(empty_database: str, 
 
 
 def test_migrate_gives_up_waiting_for_its_turn(empty_database: str, connection: Connection, folder: Path) -> None:
-    turn = folder / "lock" / "take-turn.sql"
-    turn.write_text(turn.read_text().replace("'60s'", "'50ms'"))
+    lock = folder / "bookkeeping" / "acquire-lock.sql"
+    lock.write_text(lock.read_text().replace("'60s'", "'50ms'"))
     with connection.transaction():
-        connection.execute(TURN.read_bytes())
+        connection.execute(LOCK.read_bytes())
 
         with pytest.raises(MigrationError, match="another migrator"):
             migrate(empty_database)
@@ -165,15 +166,6 @@ def test_migrate_follows_a_killed_migrator(empty_database: str, connection: Conn
         assert migrator.communicate()[0] == ""
 
     assert migrate(empty_database) == list(bundled()[1:])
-
-
-def test_migrate_breaks_the_lock_of_a_migrator_killed_in_its_first_run(
-    empty_database: str, connection: Connection
-) -> None:
-    connection.execute("create table yoyo_lock (locked integer primary key, ctime timestamp, pid integer not null)")
-    connection.execute("insert into yoyo_lock values (1, now(), 12345)")
-
-    assert migrate(empty_database) == list(bundled())
 
 
 def test_migrate_leaves_nothing_of_a_migration_that_fails(
@@ -253,7 +245,7 @@ def test_migrate_and_rollback_leave_the_users_of_another_service(
     assert migrate(empty_database) == list(bundled())
     rollback(empty_database, steps=len(bundled()))
 
-    connection.execute("drop table _yoyo_log, _yoyo_migration, _yoyo_version, yoyo_lock")
+    connection.execute("drop table _yoyo_log, _yoyo_migration, _yoyo_version")
     assert schema(empty_database) == before
 
 
@@ -281,6 +273,42 @@ def test_migrate_refuses_users_that_tasks_cannot_belong_to(
         migrate(empty_database)
 
     assert tables(connection) == before
+
+
+def test_migrate_of_a_role_that_may_not_create_says_what_to_grant(
+    postgres: "Postgres", empty_database: str, connection: Connection
+) -> None:
+    postgres.execute("create role {}", "limited")
+    connection.execute("revoke create on schema public from public")
+    separator = "&" if "?" in empty_database else "?"
+    try:
+        with pytest.raises(MigrationError, match=r"permission denied for schema public[^\0]*grant create on schema"):
+            migrate(f"{empty_database}{separator}options=-c%20role%3Dlimited")
+    finally:
+        postgres.execute("drop role {}", "limited")
+
+
+def test_migrate_of_a_current_schema_needs_no_right_to_create(
+    postgres: "Postgres", empty_database: str, connection: Connection
+) -> None:
+    migrate(empty_database)
+    postgres.execute("create role {}", "limited")
+    connection.execute("revoke create on schema public from public; grant select on _yoyo_migration to limited")
+    separator = "&" if "?" in empty_database else "?"
+    try:
+        assert migrate(f"{empty_database}{separator}options=-c%20role%3Dlimited") == []
+    finally:
+        connection.execute("drop owned by limited")
+        postgres.execute("drop role {}", "limited")
+
+
+def test_migrate_beside_a_tasks_table_of_another_program_says_what_to_do(
+    empty_database: str, connection: Connection
+) -> None:
+    connection.execute("create table tasks (id serial primary key)")
+
+    with pytest.raises(MigrationError, match=r'^0002\.create-tasks: .*"tasks" already exists[^\0]*rename it'):
+        migrate(empty_database)
 
 
 def test_rollback_leaves_a_users_table_that_was_taken_over(empty_database: str, connection: Connection) -> None:
