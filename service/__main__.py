@@ -52,10 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
         case "settings":
             print(settings_table())
         case "openapi":
-            from service.api.openapi.document import Documents
-            from service.app import PRIVATE, PUBLIC
+            from service.app import openapi
 
-            print(Documents(PRIVATE, PUBLIC).openapi().body.decode())
+            print(openapi().body.decode())
         case "health":
             sys.exit(not is_ready(os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "4000"))
         case "migrate" | "rollback":

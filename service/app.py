@@ -1,80 +1,98 @@
-"""The composition root: the one route table, what every endpoint works with, start and stop."""
+"""The composition root: the route table, what every endpoint needs, start and stop."""
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.routing import Router as Lifespan
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
 from service.api.middleware import across_origins, compressed
-from service.api.openapi.document import Documents
-from service.api.payloads import problem_response
-from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
-from service.api.routing import FlatRoutes, Row, starlette_routes
+from service.api.openapi import docs_page
+from service.api.openapi.docs_page import docs
+from service.api.openapi.document import document
+from service.api.payloads import Response, encode, problem_response
+from service.api.problems import Problem
+from service.api.routing import Route, Router
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.db.failures import FailureLog
 from service.edge.limits import Limits
 from service.edge.state import EdgeState
-from service.observability.health import Health
+from service.observability import health as probes
+from service.observability.health import Health, health, livez
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
 from service.observability.request_log import RequestLog
 from service.observability.server_timing import TimedDatabase, TimedEndpoint
 from service.settings import Settings
 from service.shutdown import delayed_shutdown
+from service.tasks import operations as tasks
 from service.tasks.handlers import complete_task, create_task, delete_task, get_task, update_task
 from service.tasks.list import list_tasks
-from service.tasks.query import Cursors
+from service.tasks.query import signing_key
 
-PRIVATE = [
-    ("GET", "/api/{user_id}/tasks", list_tasks),
-    ("POST", "/api/{user_id}/tasks", create_task),
-    ("GET", "/api/{user_id}/tasks/{task_id}", get_task),
-    ("PUT", "/api/{user_id}/tasks/{task_id}", update_task),
-    ("DELETE", "/api/{user_id}/tasks/{task_id}", delete_task),
-    ("PATCH", "/api/{user_id}/tasks/{task_id}/complete", complete_task),
+
+@cache
+def openapi() -> Response:
+    """Describe this API as an OpenAPI document."""
+    return Response(
+        200, encode(document(ROUTES, tasks.OPERATIONS | probes.OPERATIONS | docs_page.OPERATIONS, tasks.PATH))
+    )
+
+
+ROUTES = [
+    Route("GET", "/api/{user_id}/tasks", list_tasks),
+    Route("POST", "/api/{user_id}/tasks", create_task),
+    Route("GET", "/api/{user_id}/tasks/{id}", get_task),
+    Route("PUT", "/api/{user_id}/tasks/{id}", update_task),
+    Route("DELETE", "/api/{user_id}/tasks/{id}", delete_task),
+    Route("PATCH", "/api/{user_id}/tasks/{id}/complete", complete_task),
+    Route("GET", "/health", health, public=True),
+    Route("GET", "/livez", livez, public=True),
+    Route("GET", "/readyz", Health.readyz, public=True),
+    Route("GET", "/openapi.json", openapi, public=True),
+    Route("GET", "/docs", docs, public=True),
 ]
-
-PUBLIC = ("/health", "/livez", "/readyz", "/openapi.json", "/docs")
 
 
 def create_app(settings: Settings, output: Output) -> ASGIApp:
     """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
     database = TimedDatabase(settings) if settings.server_timing else Database(settings)
-    private = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
-    health = Health(settings, database)
+    authenticated = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
+    readiness = Health(settings, database)
     failures = FailureLog()
     metrics = Metrics(authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
-    service = Dependencies(settings, authenticator, database, log, failures, Cursors(settings))
-    documents = Documents(PRIVATE, list(PUBLIC))
-    responders = (health.health, health.livez, health.readyz, documents.openapi, documents.docs)
-    table: list[Row] = []
-    for method, path, handler in PRIVATE:
-        endpoint = private(handler, service)
-        table.append((method, path, compressed(endpoint) if handler is list_tasks else endpoint))
-    for path, respond in zip(PUBLIC, responders, strict=True):
-        table.append(("GET", path, PublicEndpoint(respond, service, name=path[1:])))
+    dependencies = Dependencies(settings, authenticator, database, log, failures, signing_key(settings))
+
+    def endpoint(route: Route) -> ASGIApp:
+        if route.public:
+            handler = readiness.readyz if route.handler is Health.readyz else route.handler
+            return PublicEndpoint(handler, dependencies, handler.__name__)
+        private = authenticated(route.handler, dependencies)
+        return compressed(private) if route.handler is list_tasks else private
+
+    def refuse(problem: Problem) -> ASGIApp:
+        return PublicEndpoint(lambda: problem_response(problem), dependencies, "unrouted")
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         watches: list[asyncio.Task[None]] = []
         try:
             await authenticator.open()
             await database.open()
-            watches.append(asyncio.create_task(health.watch()))
+            watches.append(asyncio.create_task(readiness.watch()))
             if settings.metrics_port:
                 watches.append(asyncio.create_task(serve_metrics(metrics, settings)))
             gc.collect()
-            gc.freeze()  # what lives as long as the process need not be walked by every collection
-            with delayed_shutdown(health, settings.shutdown_delay):
+            gc.freeze()  # objects that live as long as the process are left out of every later collection
+            with delayed_shutdown(readiness, settings.shutdown_delay):
                 yield {"edge": EdgeState(Limits(connections=settings.max_connections), metrics.refused)}
         finally:
             for watch in watches:
@@ -84,14 +102,12 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             await database.close()
             output.flush()
 
-    async def unrouted(_: Any, error: Any) -> Any:
-        kind = METHOD_NOT_ALLOWED if error.status_code == 405 else NOT_FOUND
-        allow = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-        return PublicEndpoint(lambda: problem_response(Problem(kind, headers=allow)), service, name="unrouted")
+    router: ASGIApp = Router([(route, endpoint(route)) for route in ROUTES], refuse)
+    if settings.cors_origins:
+        router = across_origins(router, settings)
+    start_and_stop = Lifespan(lifespan=lifespan).lifespan
 
-    starlette = Starlette(
-        routes=starlette_routes(table), lifespan=lifespan, exception_handlers={HTTPException: unrouted}
-    )
-    starlette.router.redirect_slashes = False  # it would answer with the caller's own Host header
-    app = FlatRoutes(table, starlette)
-    return across_origins(app, settings) if settings.cors_origins else app
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (router if scope["type"] == "http" else start_and_stop)(scope, receive, send)
+
+    return app

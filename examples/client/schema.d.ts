@@ -11,10 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All of the user's tasks, newest first, or those that the query asks for */
+        /** List the user's tasks, newest first */
         get: operations["list_tasks"];
         put?: never;
-        /** A new task; with an Idempotency-Key, the same one however often it is asked for */
+        /** Create a task */
         post: operations["create_task"];
         delete?: never;
         options?: never;
@@ -22,26 +22,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/{user_id}/tasks/{task_id}": {
+    "/api/{user_id}/tasks/{id}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** One task */
+        /** Get a task */
         get: operations["get_task"];
-        /** One task with another title, description or both */
+        /** Change a task's title, its description or both */
         put: operations["update_task"];
         post?: never;
-        /** No answer but that the task is gone */
+        /** Delete a task */
         delete: operations["delete_task"];
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/api/{user_id}/tasks/{task_id}/complete": {
+    "/api/{user_id}/tasks/{id}/complete": {
         parameters: {
             query?: never;
             header?: never;
@@ -54,7 +54,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** One task completed or not, as the body says; flipped when there is no body */
+        /** Mark a task as completed or not completed; without a body, flip it */
         patch: operations["complete_task"];
         trace?: never;
     };
@@ -65,7 +65,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** That the process answers, in the words that older frontends look for */
+        /** Tell that the process answers, in the words that older frontends expect */
         get: operations["health"];
         put?: never;
         post?: never;
@@ -82,7 +82,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** That the process answers */
+        /** Tell that the process answers */
         get: operations["livez"];
         put?: never;
         post?: never;
@@ -99,7 +99,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether this process should get traffic; if not, a problem document that says why */
+        /** Tell whether this process should get traffic, and if not, why */
         get: operations["readyz"];
         put?: never;
         post?: never;
@@ -116,7 +116,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document */
+        /** Describe this API as an OpenAPI document */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -133,7 +133,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A page to read this document on, and to try the operations */
+        /** Show this documentation as a page where you can try the operations */
         get: operations["docs"];
         put?: never;
         post?: never;
@@ -185,7 +185,9 @@ export interface components {
         };
         /**
          * Task
-         * @description A task, as a caller sees it. The fields stand in the order of the statements' columns.
+         * @description A task as clients see it.
+         *
+         *         The fields have the names and the order of the columns that every statement on tasks returns.
          */
         Task: {
             /** Format: uuid */
@@ -271,49 +273,49 @@ export interface components {
     responses: never;
     parameters: {
         /**
-         * @description whose tasks: the token's `sub`
+         * @description The user's id: the token's `sub`.
          * @example 7a5c0000-0000-4000-8000-000000000001
          */
         user_id: string;
         /**
-         * @description which task
+         * @description The task's id.
          * @example 0195d1f0-6c7a-7000-8000-000000000002
          */
-        task_id: string;
-        /** @description how many tasks on a page; without it, all of them */
+        id: string;
+        /** @description The number of tasks on a page. Without it the list has all tasks. */
         limit: number;
-        /** @description where the page begins: from the `Link` of the page before */
+        /** @description The start of the page, taken from the `Link` header of the page before. */
         cursor: string;
-        /** @description only tasks that are completed, or only those that are not */
+        /** @description `true` for completed tasks only, `false` for open tasks only. */
         completed: boolean;
-        /** @description the order, `-created_at` unless this says another; `-` is newest first */
+        /** @description The order. `-` sorts newest first. The default is `-created_at`. */
         sort: "-created_at" | "created_at" | "-updated_at" | "updated_at";
-        /** @description only tasks with this text in title or description, be it in capitals or not */
+        /** @description Only tasks with this text in the title or the description. Upper and lower case are equal. */
         q: string;
-        /** @description `ETag` values in quotes, or `*`: what has one of them is not sent again */
+        /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
         "If-None-Match": string;
-        /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
-        "If-Match": string;
-        /** @description an id of this intent, such as a random UUID: sent again with the same body, it makes no second task */
+        /** @description An id of this creation, such as a random UUID. A repeat with the same key and body creates no second task. */
         "Idempotency-Key": string;
-        /** @description an id to find this request by in the log; one that is not sane is replaced */
+        /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
+        "If-Match": string;
+        /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
         "X-Request-ID": string;
     };
     requestBodies: never;
     headers: {
-        /** @description the version; a list that is sent in pieces, because it is long, has none */
+        /** @description The version. A long list, which is sent in pieces, has none. */
         ETag: string;
-        /** @description that the task was made before, with this key */
+        /** @description The task was created by an earlier request with this key. */
         "Idempotent-Replayed": "true";
-        /** @description the next page, `rel="next"`; absent from the last */
+        /** @description The next page, `rel="next"`. The last page has none. */
         Link: string;
-        /** @description where the new task is */
+        /** @description The path of the new task. */
         Location: string;
-        /** @description seconds to wait before another try */
+        /** @description Seconds to wait before the next try. */
         "Retry-After": number;
-        /** @description how to sign in */
+        /** @description The way to sign in. */
         "WWW-Authenticate": "Bearer";
-        /** @description the request in the log: the caller's own id if it is a sane one */
+        /** @description The id of this request in the log. */
         "X-Request-ID": string;
     };
     pathItems: never;
@@ -323,26 +325,26 @@ export interface operations {
     list_tasks: {
         parameters: {
             query?: {
-                /** @description how many tasks on a page; without it, all of them */
+                /** @description The number of tasks on a page. Without it the list has all tasks. */
                 limit?: components["parameters"]["limit"];
-                /** @description where the page begins: from the `Link` of the page before */
+                /** @description The start of the page, taken from the `Link` header of the page before. */
                 cursor?: components["parameters"]["cursor"];
-                /** @description only tasks that are completed, or only those that are not */
+                /** @description `true` for completed tasks only, `false` for open tasks only. */
                 completed?: components["parameters"]["completed"];
-                /** @description the order, `-created_at` unless this says another; `-` is newest first */
+                /** @description The order. `-` sorts newest first. The default is `-created_at`. */
                 sort?: components["parameters"]["sort"];
-                /** @description only tasks with this text in title or description, be it in capitals or not */
+                /** @description Only tasks with this text in the title or the description. Upper and lower case are equal. */
                 q?: components["parameters"]["q"];
             };
             header?: {
-                /** @description `ETag` values in quotes, or `*`: what has one of them is not sent again */
+                /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -443,14 +445,14 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id of this intent, such as a random UUID: sent again with the same body, it makes no second task */
+                /** @description An id of this creation, such as a random UUID. A repeat with the same key and body creates no second task. */
                 "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -565,22 +567,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `ETag` values in quotes, or `*`: what has one of them is not sent again */
+                /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
                 /**
-                 * @description which task
+                 * @description The task's id.
                  * @example 0195d1f0-6c7a-7000-8000-000000000002
                  */
-                task_id: components["parameters"]["task_id"];
+                id: components["parameters"]["id"];
             };
             cookie?: never;
         };
@@ -685,22 +687,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
+                /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
                 /**
-                 * @description which task
+                 * @description The task's id.
                  * @example 0195d1f0-6c7a-7000-8000-000000000002
                  */
-                task_id: components["parameters"]["task_id"];
+                id: components["parameters"]["id"];
             };
             cookie?: never;
         };
@@ -830,22 +832,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
+                /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
                 /**
-                 * @description which task
+                 * @description The task's id.
                  * @example 0195d1f0-6c7a-7000-8000-000000000002
                  */
-                task_id: components["parameters"]["task_id"];
+                id: components["parameters"]["id"];
             };
             cookie?: never;
         };
@@ -937,22 +939,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `ETag` values in quotes, or `*`: a task that has none of them is left as it is */
+                /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path: {
                 /**
-                 * @description whose tasks: the token's `sub`
+                 * @description The user's id: the token's `sub`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
                 /**
-                 * @description which task
+                 * @description The task's id.
                  * @example 0195d1f0-6c7a-7000-8000-000000000002
                  */
-                task_id: components["parameters"]["task_id"];
+                id: components["parameters"]["id"];
             };
             cookie?: never;
         };
@@ -1082,7 +1084,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
@@ -1111,7 +1113,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
@@ -1140,7 +1142,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
@@ -1186,7 +1188,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;
@@ -1210,7 +1212,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description an id to find this request by in the log; one that is not sane is replaced */
+                /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
             path?: never;

@@ -1,4 +1,4 @@
-"""A private operation as an ASGI endpoint: who asks, for what, the handler, the answer, the log line."""
+"""Endpoints: the ASGI applications that authenticate a request, run its handler, send the response and log it."""
 
 import asyncio
 import logging
@@ -37,35 +37,35 @@ from service.db.database import Database
 from service.db.failures import FailureLog
 from service.observability.request_log import RequestLog, accept_request_id
 from service.settings import Settings
-from service.tasks.query import Cursors
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-CANONICAL = re.compile(UUID_PATTERN).fullmatch
-"""RFC 9562, section 4. Laxer parsers also take braces, urn:uuid: and any place for the hyphens."""
+is_uuid = re.compile(UUID_PATTERN).fullmatch
+"""RFC 9562, section 4. `uuid.UUID()` also accepts braces, `urn:uuid:` and hyphens anywhere."""
 
 PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), (b"vary", b"authorization"))
 
 
 class Dependencies(msgspec.Struct, frozen=True):
-    """What every endpoint works with; made once, in app.py."""
+    """What every endpoint needs. One instance per process, made in app.py."""
 
     settings: Settings
     authenticator: Authenticator
     database: Database
     log: RequestLog
     failures: FailureLog
-    cursors: Cursors
+    signing_key: bytes
+    """Signs values that clients send back, such as cursors."""
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request that may be answered: `user` is who asks, `task_id` what the path names."""
+    """An authenticated request. `resource_id` is the path's `id`, None if the path has none."""
 
     user: User
-    task_id: UUID | None
+    resource_id: UUID | None
     query: bytes
     headers: RequestHeaders
     receive: Receive
@@ -76,7 +76,7 @@ class Request(msgspec.Struct, gc=False):
         return self.dependencies.database
 
     async def body(self) -> bytes:
-        """The whole body. Raises Problem when it is encoded, too large or cut short."""
+        """The whole body. Raises Problem if it is encoded, too large or incomplete."""
         return await read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
 
     async def json(self, decoder: msgspec.json.Decoder[T]) -> T:
@@ -85,10 +85,11 @@ class Request(msgspec.Struct, gc=False):
 
 
 Handler = Callable[[Request], Awaitable[Response]]
+PublicHandler = Callable[[], Response]
 
 
 class AuthenticatedEndpoint:
-    """An endpoint for the user in the path and nobody else. Refuses in the order 401, 422 (path), 403."""
+    """An endpoint for the user in the path. Refuses in the order 401, 422 (path), 403; then the handler runs."""
 
     def __init__(self, handler: Handler, dependencies: Dependencies) -> None:
         self.name = handler.__name__
@@ -97,21 +98,21 @@ class AuthenticatedEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        headers = _by_name(scope["headers"])
+        headers = _headers_by_name(scope["headers"])
         request_id = accept_request_id(headers.get(b"x-request-id"))
         try:
             user = await self._user(headers)
-            request = Request(
-                user, _task_id(scope["path_params"], user), scope["query_string"], headers, receive, self._dependencies
-            )
+            resource_id = _check_path(scope["path_params"], user)
+            request = Request(user, resource_id, scope["query_string"], headers, receive, self._dependencies)
             response = await self._handler(request)
         except (Exception, asyncio.CancelledError) as error:
             response = problem_response(self._problem(error, scope, request_id))
         status = response.status
         try:
             await send_response(send, response, (*PRIVATE, (b"x-request-id", request_id)))
-        except (Exception, asyncio.CancelledError) as error:  # between the pages of a list
-            status = self._problem(error, scope, request_id).type.status  # for the log: the caller has seen 200
+        except (Exception, asyncio.CancelledError) as error:  # a later page of a streamed list fails
+            # The client has already received 200: only the log can show the status.
+            status = self._problem(error, scope, request_id).type.status
             raise ResponseAborted from None
         finally:
             traceparent = headers.get(b"traceparent")
@@ -119,9 +120,9 @@ class AuthenticatedEndpoint:
             self._dependencies.log.write(scope["method"], self.name, status, seconds, request_id, traceparent)
 
     def _problem(self, error: BaseException, scope: Scope, request_id: bytes) -> Problem:
-        if not isinstance(error, Exception):  # the stop has its deadline
+        if not isinstance(error, Exception):  # cancelled: the graceful stop has reached its deadline
             return Problem(UNAVAILABLE if scope["method"] in ("GET", "HEAD") else OUTCOME_UNKNOWN)
-        problem = problem_for(error)  # a row of the error table
+        problem = problem_for(error)
         if problem.type.status == 500:
             logger.error("%s failed, request %s", self.name, request_id.decode(), exc_info=error)
         elif problem.type.status == 503 and problem.type is not NO_KEYS:
@@ -136,7 +137,7 @@ class AuthenticatedEndpoint:
         return authenticator.cached(authorization) or await authenticator.verify(authorization)
 
 
-def _by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:
+def _headers_by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:
     """The headers by name. The values of a repeated header are joined to one list (RFC 9110, section 5.3)."""
     headers: RequestHeaders = dict(pairs)
     if len(headers) == len(pairs):
@@ -147,28 +148,31 @@ def _by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:
     return {name: b", ".join(several) for name, several in values.items()}
 
 
-def _task_id(path: dict[str, str], user: User) -> UUID | None:
-    """The task's id, once the path is known to be this user's."""
-    for name, text in path.items():
-        if text != user.id_text and not CANONICAL(text):
+def _check_path(parameters: dict[str, str], user: User) -> UUID | None:
+    """The path's `id`. Raises Problem(INVALID) for a value that is no UUID, Problem(FORBIDDEN) for another user's path.
+
+    Every value is checked before the user is compared: a malformed `id` is 422 in another user's path too.
+    """
+    for name, text in parameters.items():
+        if text != user.id_text and not is_uuid(text):
             raise invalid(["path", name], "is not a UUID", "uuid")
-    if path["user_id"].lower() != user.id_text:
+    if parameters["user_id"].lower() != user.id_text:
         raise Problem(FORBIDDEN)
-    task_id = path.get("task_id")
-    return UUID(task_id) if task_id else None
+    id = parameters.get("id")
+    return UUID(id) if id else None
 
 
 class PublicEndpoint:
-    """An endpoint for everybody. It asks neither the token nor the database."""
+    """An endpoint that needs no token and runs no statement."""
 
-    def __init__(self, respond: Callable[[], Response], dependencies: Dependencies, name: str) -> None:
+    def __init__(self, handler: PublicHandler, dependencies: Dependencies, name: str) -> None:
         self.name = name
-        self._respond = respond
+        self._handler = handler
         self._dependencies = dependencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         request_id = accept_request_id(dict(scope["headers"]).get(b"x-request-id"))
-        response = self._respond()
+        response = self._handler()
         await send_response(send, response, ((b"x-request-id", request_id),))
         self._dependencies.log.write(scope["method"], self.name, response.status, perf_counter() - started, request_id)

@@ -1,16 +1,21 @@
 """Statements: the files of sql/, loaded once. No SQL text stands in Python."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 from service.settings import ROOT
 
-Row = Sequence[Any]
-"""A row: its columns in the statement's order."""
+
+class Row(Protocol):
+    """A row as asyncpg.Record has it: columns by name or position, and iteration in the statement's order."""
+
+    def __getitem__(self, column: str | int, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
 
 FOLDER = ROOT / "sql"
 CALL = ROOT / "roles" / "call.sql"

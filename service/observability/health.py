@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from service.api.openapi.operation import Operation
 from service.api.payloads import Response, encode, problem_response
 from service.api.problems import NOT_READY, FieldError, Problem
 from service.db.database import Database
@@ -44,6 +45,16 @@ class Ready(msgspec.Struct, frozen=True):
     pool: Pool
 
 
+def health() -> Response:
+    """Tell that the process answers, in the words that older frontends expect."""
+    return Response(200, encode(Alive("healthy")))
+
+
+def livez() -> Response:
+    """Tell that the process answers."""
+    return Response(200, encode(Alive("alive")))
+
+
 class Health:
     """What the probes say. `watch` keeps it true; `stopping` makes readiness false."""
 
@@ -70,16 +81,8 @@ class Health:
                 self._missing = self._bundled - {row[0] for row in rows}
             await asyncio.sleep(self._settings.probe_interval)
 
-    def health(self) -> Response:
-        """That the process answers, in the words that older frontends look for."""
-        return Response(200, encode(Alive("healthy")))
-
-    def livez(self) -> Response:
-        """That the process answers."""
-        return Response(200, encode(Alive("alive")))
-
     def readyz(self) -> Response:
-        """Whether this process should get traffic; if not, a problem document that says why."""
+        """Tell whether this process should get traffic, and if not, why."""
         database, age = self._database, time.monotonic() - self._database.answered
         reasons = []
         if self.stopping:
@@ -99,3 +102,16 @@ class Health:
             )
         pool = Pool(len(database.lanes), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))
+
+
+OPERATIONS = {
+    "health": Operation(200, Alive, Alive("healthy")),
+    "livez": Operation(200, Alive, Alive("alive")),
+    "readyz": Operation(
+        200,
+        Ready,
+        Ready("ready", 0.412, Pool(open=5, idle=4, waiting=0)),
+        problems=(Problem(NOT_READY, (FieldError(["service"], "no connection to the database", "unready"),)),),
+    ),
+}
+"""For the OpenAPI document, by the handler's name."""

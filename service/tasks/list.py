@@ -1,56 +1,54 @@
-"""The list of a user's tasks: in one piece while it is short, else page by page, as fast as its reader takes it."""
+"""The list of a user's tasks: one response while it is short, otherwise streamed page by page."""
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from itertools import groupby
-from operator import itemgetter
 from uuid import UUID
 
 from service.api.endpoint import Request
 from service.api.etags import list_tag, not_modified_or, parse_if_none_match
-from service.api.payloads import JSON, Response, encode
+from service.api.payloads import JSON, Response
 from service.db.statements import Row, Statement
-from service.tasks.handlers import GET_TASK, Task
-from service.tasks.query import Listing, read_listing
+from service.tasks.handlers import GET_TASK
+from service.tasks.query import ListQuery, next_link, parse_query
+from service.tasks.types import all_short, encode_task, encode_tasks, is_long
 
 PAGE = 500
-"""A list of fewer tasks, none of them long, is one statement and one write."""
+"""The first read of a list without `limit`. If fewer rows come, the list is complete, and one statement was enough."""
 
 FURTHER_PAGE = 50
-"""A longer list is read and sent so many at a time from there on, and others get their turn between."""
+"""The further reads of a streamed list. Each returns its connection, so that other requests run between them."""
 
 LIST_TASKS = Statement("list_tasks", batch_columns=(1,), fixed_arguments=(PAGE,))
 
-TITLE = itemgetter(2)
-"""Of a row. It is '' in a list's row for a long task, whose texts are not there."""
-
 
 async def list_tasks(request: Request) -> Response:
-    """All of the user's tasks, newest first, or those that the query asks for."""
+    """List the user's tasks, newest first."""
     known = parse_if_none_match(request.headers)
     if not request.query:
-        listing = Listing()
+        query = ListQuery()
         rows = await request.database.run(LIST_TASKS, request.user.id)
     else:
-        listing = read_listing(request.query, request.user.id_text, request.dependencies.cursors)
-        rows = await _rows(request, listing, listing.limit + 1 if listing.limit else PAGE)
+        query = parse_query(request)
+        rows = await _read(request, query, query.limit + 1 if query.limit else PAGE)
     headers = JSON
-    if listing.limit and len(rows) > listing.limit:
-        rows = rows[: listing.limit]
-        headers += listing.next_page(rows[-1], request.user.id_text, request.dependencies.cursors)
-    if not (listing.limit or len(rows) < PAGE) or not all(map(TITLE, rows)):
-        return Response(200, b"[", headers, more=_pieces(request, listing, rows))
-    body = encode([Task(*row) for row in rows])
+    if query.limit and len(rows) > query.limit:  # the row over the limit shows that there is another page
+        rows = rows[: query.limit]
+        headers += next_link(request, query, rows[-1])
+    is_complete = query.limit or len(rows) < PAGE
+    if not (is_complete and all_short(rows)):
+        return Response(200, b"[", headers, more=_stream(request, query, rows))
+    body = encode_tasks(rows)
     return not_modified_or(known, list_tag(body, headers), body, headers)
 
 
-async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncIterator[bytes]:
-    """What follows a list's bracket: `rows`, and the pages after them unless the caller asked for one."""
+async def _stream(request: Request, query: ListQuery, rows: list[Row]) -> AsyncIterator[bytes]:
+    """The rest of the array after its bracket: `rows`, and unless there is a limit, the pages after them."""
     comma = b""
     while rows:
         parts, last = deque(_parts(rows)), rows[-1]
-        is_over = listing.limit or len(rows) < FURTHER_PAGE
-        rows = []  # the reader may be slow, and has others beside him: what waits for him is as little as can be
+        is_last_page = query.limit or len(rows) < FURTHER_PAGE
+        rows = []  # a slow client keeps this generator for long: the rows must not stay in memory with their encoding
         while parts:
             part = parts.popleft()
             piece = part if isinstance(part, bytes) else await _long_task(request, part)
@@ -58,26 +56,26 @@ async def _pieces(request: Request, listing: Listing, rows: list[Row]) -> AsyncI
                 piece = comma + piece
                 yield piece
                 comma = b","
-        if not is_over:
-            listing = listing.after(last)
-            rows = await _rows(request, listing, FURTHER_PAGE)
+        if not is_last_page:
+            query = query.after(last)
+            rows = await _read(request, query, FURTHER_PAGE)
     yield b"]"
 
 
 def _parts(rows: list[Row]) -> Iterator[bytes | UUID]:
-    """The rows' tasks as they stand in a list, many at a time; of each long one its id."""
-    for is_long, run in groupby(rows, lambda row: not TITLE(row)):
-        if is_long:
-            yield from (row[0] for row in run)
+    """The encoding of each run of short tasks, without brackets; the id of each long task."""
+    for long, run in groupby(rows, is_long):
+        if long:
+            yield from (row["id"] for row in run)
         else:
-            yield encode([Task(*row) for row in run])[1:-1]
+            yield encode_tasks(run)[1:-1]
 
 
-async def _long_task(request: Request, task_id: UUID) -> bytes:
-    """A task as it stands in a list; nothing when it has been deleted meanwhile."""
-    rows = await request.database.run(GET_TASK, request.user.id, task_id)
-    return encode(Task(*rows[0][:7])) if rows else b""
+async def _long_task(request: Request, id: UUID) -> bytes:
+    """A long task's encoding; empty if the task was deleted after the list was read."""
+    rows = await request.database.run(GET_TASK, request.user.id, id)
+    return encode_task(rows[0]) if rows else b""
 
 
-async def _rows(request: Request, listing: Listing, size: int) -> list[Row]:
-    return await request.database.run(listing.order.statement, request.user.id, *listing.arguments(size))
+async def _read(request: Request, query: ListQuery, size: int) -> list[Row]:
+    return await request.database.run(query.order.statement, request.user.id, *query.arguments(size))

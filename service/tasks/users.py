@@ -1,4 +1,4 @@
-"""Users, who arrive by token: the row that their tasks refer to is made with their first task."""
+"""Users, who arrive by token: the row that a user's tasks refer to is created with the first task."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ CREATE_USER = Statement("create_user")
 
 
 async def with_user_created(request: Request, statement: Statement, *arguments: Any) -> Row:
-    """The row that `statement` gives; when it fails for want of the user's own, makes that and runs it once more.
+    """Run `statement` and return its row. If the user has no row in `users`, create it and run the statement again.
 
-    Raises Problem(UNKNOWN_USER) when users are not made here: PROVISION_USERS is off, or the table asks for more
-    than an id, as an authentication service's own does.
+    Raises Problem(UNKNOWN_USER) if this service does not create users: PROVISION_USERS is off, the role may not insert
+    into `users`, or `users` has more required columns than `id`, as the table of an authentication service has.
     """
     database, user_id = request.database, request.user.id
     try:
         return (await database.run(statement, user_id, *arguments))[0]
-    except Exception as error:  # the error table knows which of all kinds means an unknown user; the others go on
+    except Exception as error:  # the error table knows which exception means an unknown user
         if problem_for(error).type is not UNKNOWN_USER or not request.dependencies.settings.provision_users:
             raise
     try:
         await database.run(CREATE_USER, user_id)
-    except Exception as error:  # asyncpg is imported by lanes.py alone: here its errors are told by their SQLSTATE
-        if getattr(error, "sqlstate", "")[:2] in ("23", "42"):  # a constraint, or no grant
+    except Exception as error:  # asyncpg is imported in db/connection.py only: here the SQLSTATE tells its errors apart
+        if getattr(error, "sqlstate", "")[:2] in ("23", "42"):  # a constraint fails, or a grant is missing
             raise Problem(UNKNOWN_USER) from error
         raise
     return (await database.run(statement, user_id, *arguments))[0]

@@ -16,14 +16,13 @@ import pytest
 import schemathesis
 
 from service.api.middleware import SHOWN, TAKEN
-from service.api.openapi.document import Documents
-from service.app import PRIVATE, PUBLIC
+from service.app import ROUTES, openapi
 from service.dev.command import DEMO_USER
 from service.settings import ROOT
 from tests.conftest import Postgres
 from tests.serving import Api, Caller, serving
 
-DOCUMENT: dict[str, Any] = json.loads(Documents(PRIVATE, PUBLIC).openapi().body)
+DOCUMENT: dict[str, Any] = json.loads(openapi().body)
 METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE")
 NOWHERE = "0195d1f0-6c7a-7000-8000-000000000009"
 
@@ -131,15 +130,14 @@ def test_openapi_has_the_version_of_the_project() -> None:
 
 
 def test_openapi_has_the_route_table_and_nothing_else() -> None:
-    private = [(method, path, handler.__name__) for method, path, handler in PRIVATE]
-    public = [("GET", path, path[1:].removesuffix(".json")) for path in PUBLIC]
-
-    assert [(method, path, about["operationId"]) for method, path, about in OPERATIONS] == private + public
+    assert [(method, path, operation["operationId"]) for method, path, operation in OPERATIONS] == [
+        (route.method, route.path, route.handler.__name__) for route in ROUTES
+    ]
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_openapi_has_the_methods_that_an_address_takes(api: Api, path: str) -> None:
-    address = path.format(user_id=NOWHERE, task_id=NOWHERE)
+    address = path.format(user_id=NOWHERE, id=NOWHERE)
     taken = {method for method in METHODS if api.anonymous.request(method, address).status_code not in (404, 405)}
 
     assert taken == {method for method, documented, _ in OPERATIONS if documented == path}
@@ -149,7 +147,7 @@ def test_openapi_has_the_methods_that_an_address_takes(api: Api, path: str) -> N
 def test_openapi_says_which_operations_need_a_token(
     api: Api, method: str, path: str, operation: dict[str, Any]
 ) -> None:
-    response = api.anonymous.request(method, path.format(user_id=NOWHERE, task_id=NOWHERE))
+    response = api.anonymous.request(method, path.format(user_id=NOWHERE, id=NOWHERE))
 
     assert (response.status_code == 401) == bool(operation["security"])
     assert_documented(response)

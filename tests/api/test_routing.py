@@ -1,4 +1,4 @@
-"""The flat route table in front of Starlette's router, compared with that router alone on thousands of odd requests."""
+"""The router, compared with Starlette's on thousands of unusual requests."""
 
 from collections.abc import Iterator
 from urllib.parse import unquote
@@ -8,9 +8,11 @@ import pytest
 from msgspec.json import decode
 from starlette.types import ASGIApp, Message
 
+from bench.routing import starlette_router
 from service.api.endpoint import Handler, Request
 from service.api.payloads import Response, encode
-from service.app import PRIVATE, PUBLIC, create_app
+from service.api.routing import Route
+from service.app import ROUTES, create_app
 from service.auth.authenticator import issue_token
 from service.observability.log import STDOUT, Output
 from service.settings import read_settings
@@ -26,7 +28,7 @@ ODD = [
     *("%20", "%7F", "%FF", "%C3%A9", "%E2%80%A8", "%EF%BC%8F", "%F0%9F%98%80", "%2e%2E", "%3F", "%23", "%", "a" * 9000),
     *("api", "API", "tasks", "complete", "health", "{user_id}", BOB, ADA.upper(), f"%7B{ADA}%7D", ADA.replace("-", "")),
 ]
-"""What a segment may be replaced by, preceded by, or followed by, as it is sent."""
+"""Values that replace, precede or follow a segment, as they are sent."""
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
@@ -35,7 +37,7 @@ TOKEN = issue_token(SETTINGS, UUID(ADA), 3600)
 
 
 def addresses() -> list[str]:
-    return [path.format(user_id=ADA, task_id=TASK) for path in dict.fromkeys([*(row[1] for row in PRIVATE), *PUBLIC])]
+    return [path.format(user_id=ADA, id=TASK) for path in dict.fromkeys(route.path for route in ROUTES)]
 
 
 def odd_addresses() -> set[str]:
@@ -46,8 +48,8 @@ def _odd(address: str) -> Iterator[str]:
     segments = address.split("/")
     yield from (address, address.upper(), address.title(), address + "/", address[1:], address.replace("/", "//"))
     yield from ("/".join(segments[::-1]), address * 2, address + "?", address + "?" + address)
-    for place, segment in enumerate(segments):
-        before, after = segments[:place], segments[place + 1 :]
+    for index, segment in enumerate(segments):
+        before, after = segments[:index], segments[index + 1 :]
         yield "/".join(before + after)
         for odd in ODD:
             for middle in ([odd], [odd, segment], [segment, odd], [odd + segment], [segment + odd]):
@@ -55,10 +57,10 @@ def _odd(address: str) -> Iterator[str]:
 
 
 def named_by(handler: Handler) -> Handler:
-    """A handler that answers with the name of the one in whose place it is, and what the path told it."""
+    """A handler that answers with the name of the one it replaces, the user's id and the path's id."""
 
     async def answer(request: Request) -> Response:
-        return Response(200, encode([handler.__name__, request.user.id_text, str(request.task_id)]))
+        return Response(200, encode([handler.__name__, request.user.id_text, str(request.resource_id)]))
 
     answer.__name__ = handler.__name__
     return answer
@@ -72,16 +74,17 @@ def output() -> Iterator[Output]:
 
 
 @pytest.fixture
-def flat(output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
-    """The application, where operations need no database."""
-    monkeypatch.setattr("service.app.PRIVATE", [(method, path, named_by(handler)) for method, path, handler in PRIVATE])
+def app(output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
+    """The application, with handlers that need no database."""
+    routes = [route if route.public else Route(route.method, route.path, named_by(route.handler)) for route in ROUTES]
+    monkeypatch.setattr("service.app.ROUTES", routes)
     return create_app(SETTINGS, output)
 
 
 @pytest.fixture
-def plain(flat: ASGIApp, output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
-    """The same without the flat routes."""
-    monkeypatch.setattr("service.app.FlatRoutes", lambda table, starlette: starlette)
+def reference(app: ASGIApp, output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
+    """The same application with Starlette's router."""
+    monkeypatch.setattr("service.app.Router", starlette_router)
     return create_app(SETTINGS, output)
 
 
@@ -116,47 +119,56 @@ async def answer(app: ASGIApp, method: str, address: str) -> Answer:
     return start["status"], list(start["headers"]), b"".join(piece.get("body", b"") for piece in pieces)
 
 
-async def test_routing_answers_as_starlette_does(flat: ASGIApp, plain: ASGIApp) -> None:
+async def test_router_answers_as_starlette_does(app: ASGIApp, reference: ASGIApp) -> None:
     requests = [(method, address) for method in METHODS for address in sorted(odd_addresses())]
     statuses = set()
     for method, address in requests:
-        seen = await answer(flat, method, address)
-        assert seen == await answer(plain, method, address), (method, address)
+        if unquote(address).endswith("\n"):
+            continue  # Starlette's pattern ends with $, which matches before a last newline too: see the test below
+        seen = await answer(app, method, address)
+        assert seen == await answer(reference, method, address), (method, address)
         statuses.add(seen[0])
 
     assert len(requests) > 40_000
-    assert statuses == {200, 403, 404, 405, 422, 503}  # and so never a redirect
-
-
-async def test_routing_reaches_each_operation(flat: ASGIApp) -> None:
-    for method, path, handler in PRIVATE:
-        status, _, body = await answer(flat, method, path.format(user_id=ADA, task_id=TASK))
-
-        assert status == 200
-        assert decode(body) == [handler.__name__, ADA, TASK if "{task_id}" in path else "None"]
+    assert statuses == {200, 403, 404, 405, 422, 503}  # never a redirect
 
 
 @pytest.mark.parametrize("address", addresses())
-async def test_routing_of_another_method_is_405_and_allows_all_of_the_paths(flat: ASGIApp, address: str) -> None:
-    known = {method for method, path, _ in PRIVATE if path.format(user_id=ADA, task_id=TASK) == address} or {"GET"}
+async def test_router_answers_404_for_a_path_with_a_last_newline(app: ASGIApp, address: str) -> None:
+    assert (await answer(app, "GET", address + "%0A"))[0] in (404, 422)  # 422 where it is part of an id
+
+
+async def test_router_reaches_each_operation(app: ASGIApp) -> None:
+    for route in ROUTES:
+        if route.public:
+            continue
+        status, _, body = await answer(app, route.method, route.path.format(user_id=ADA, id=TASK))
+
+        assert status == 200
+        assert decode(body) == [route.handler.__name__, ADA, TASK if "{id}" in route.path else "None"]
+
+
+@pytest.mark.parametrize("address", addresses())
+async def test_router_answers_405_with_all_methods_of_the_path(app: ASGIApp, address: str) -> None:
+    known = {route.method for route in ROUTES if route.path.format(user_id=ADA, id=TASK) == address}
     allowed = known | ({"HEAD"} if "GET" in known else set())
     for method in {"OPTIONS", "BREW", "POST", "DELETE", "get"} - known:
-        status, headers, body = await answer(flat, method, address)
+        status, headers, body = await answer(app, method, address)
 
         assert (status, decode(body)["detail"]) == (405, "This address does not take this method.")
         assert set(dict(headers)[b"allow"].decode().split(", ")) == allowed
 
 
-@pytest.mark.parametrize("address", ["/", "", "/api", f"/api/{ADA}", f"/api/{ADA}/tasks/", "//livez", "/Livez"])
-async def test_routing_of_an_unknown_path_is_404(flat: ASGIApp, address: str) -> None:
+@pytest.mark.parametrize("address", ["", "/api", f"/api/{ADA}", f"/api/{ADA}/tasks/", "//livez", "/Livez"])
+async def test_router_answers_404_for_an_unknown_path(app: ASGIApp, address: str) -> None:
     for method in METHODS:
-        status, headers, body = await answer(flat, method, address)
+        status, headers, body = await answer(app, method, address)
 
         assert (status, decode(body)["detail"]) == (404, "There is nothing here.")
         assert dict(headers)[b"content-type"] == b"application/problem+json"
 
 
-def test_routing_of_head_is_get_without_the_body() -> None:
+def test_router_answers_head_as_get_without_the_body() -> None:
     with serving(database_url="postgresql://127.0.0.1:1/nowhere") as api:
         for path in ("/livez", "/openapi.json", f"/api/{ADA}/tasks", "/nowhere"):
             get, head = api.anonymous.get(path), api.anonymous.head(path)

@@ -16,7 +16,7 @@ from pglast import ast as sql_ast
 from pglast import parse_sql
 from pglast.visitors import Ancestor, Visitor
 
-from service.app import PRIVATE
+from service.app import ROUTES
 from service.db.statements import FOLDER, tenant_statements
 from service.db.url import for_asyncpg, for_psycopg
 from service.dev.postgres import ENVIRONMENT, PROGRAMS
@@ -356,11 +356,11 @@ def test_statement_that_is_a_constant_has_its_name() -> None:
     }
 
     assert constants == {name: name.upper() for name in constants}
-    assert constants.keys() >= {handler.__name__ for _, _, handler in PRIVATE}
+    assert constants.keys() >= {route.handler.__name__ for route in ROUTES if not route.public}
 
 
 def test_statement_of_every_operation_has_its_name() -> None:
-    operations = {handler.__name__ for _, _, handler in PRIVATE}
+    operations = {route.handler.__name__ for route in ROUTES if not route.public}
     variants = tuple(f"{operation}_" for operation in operations)
     further = {file.stem for file in FILES if not file.stem.startswith(variants)} - operations
 

@@ -5,7 +5,7 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
-from service.api.openapi.operations import UNREACHED
+from service.api.openapi.document import BEFORE_ROUTING
 from tests.hostile.target import Target
 from tests.wire import Address, Answer, Wire, request
 
@@ -69,7 +69,7 @@ def assert_promised(answer: Answer, documented: set[int]) -> None:
 def documented(target: Target) -> dict[str, set[int]]:
     """The statuses that each operation may answer with, as the service itself says; and all of them, by the name ""."""
     document: dict[str, Any] = json.loads(target.ask(request("GET", "/openapi.json")).body)
-    unreached = {kind.status for kind in UNREACHED}
+    unreached = {kind.status for kind in BEFORE_ROUTING}
     found = {
         operation["operationId"]: unreached.union(map(int, operation["responses"]))
         for item in document["paths"].values()

@@ -7,9 +7,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from service.api.openapi.operations import OPERATIONS
 from service.api.problems import FORBIDDEN, INVALID, NO_SUCH_TASK, UNAUTHORIZED, ProblemType
-from service.app import PRIVATE
+from service.app import ROUTES
+from service.tasks.operations import OPERATIONS
 from tests.conftest import Postgres
 from tests.database import OURS
 from tests.serving import Api, Caller, serving
@@ -21,23 +21,14 @@ BODY = {"title": "changed", "description": "changed", "completed": True}
 """Good for every operation that takes one."""
 
 
-TAKES_A_BODY = [(method, path) for method, path, handler in PRIVATE if OPERATIONS[handler.__name__].takes]
+OF_TASKS = {route.handler.__name__: (route.method, route.path) for route in ROUTES if not route.public}
+TAKES_A_BODY = [operation for name, operation in OF_TASKS.items() if OPERATIONS[name].body]
 
-every_operation = pytest.mark.parametrize(
-    ("method", "path"), [pytest.param(method, path, id=handler.__name__) for method, path, handler in PRIVATE]
-)
+every_operation = pytest.mark.parametrize(("method", "path"), OF_TASKS.values(), ids=OF_TASKS)
 operations_on_one = pytest.mark.parametrize(
-    ("method", "path"),
-    [pytest.param(method, path, id=handler.__name__) for method, path, handler in PRIVATE if "{task_id}" in path],
+    ("method", "path"), [operation for operation in OF_TASKS.values() if "{id}" in operation[1]]
 )
-operations_with_a_body = pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        pytest.param(method, path, id=handler.__name__)
-        for method, path, handler in PRIVATE
-        if (method, path) in TAKES_A_BODY
-    ],
-)
+operations_with_a_body = pytest.mark.parametrize(("method", "path"), TAKES_A_BODY)
 
 MALFORMED = [
     "%20",
@@ -98,7 +89,7 @@ def places(response: httpx.Response) -> list[str]:
 @every_operation
 def test_operation_without_a_token_is_401(api: Api, bob: Caller, method: str, path: str) -> None:
     task = bob.create(title="x").json()
-    address = path.format(user_id=bob.id, task_id=task["id"])
+    address = path.format(user_id=bob.id, id=task["id"])
     unsigned = base64url(b'{"alg":"none"}') + b"." + base64url(f'{{"sub":"{bob.id}","exp":9999999999}}'.encode()) + b"."
     headers: list[list[tuple[str, str]]] = [
         [],
@@ -124,7 +115,7 @@ def test_operation_without_a_token_is_401(api: Api, bob: Caller, method: str, pa
 def test_operation_on_another_users_path_is_403(ada: Caller, bob: Caller, method: str, path: str) -> None:
     task = bob.create(title="x").json()
 
-    refused(ada.request(method, path.format(user_id=bob.id, task_id=task["id"]), json=BODY), FORBIDDEN)
+    refused(ada.request(method, path.format(user_id=bob.id, id=task["id"]), json=BODY), FORBIDDEN)
 
     assert bob.list().json() == [task]
     assert ada.list().json() == []
@@ -139,7 +130,7 @@ def test_operation_on_another_users_task_answers_as_if_there_were_none(
 
     def answer(task_id: str) -> tuple[bytes, dict[str, str]]:
         headers = {"X-Request-ID": "the-same"}
-        response = ada.request(method, path.format(user_id=ada.id, task_id=task_id), json=BODY, headers=headers)
+        response = ada.request(method, path.format(user_id=ada.id, id=task_id), json=BODY, headers=headers)
         refused(response, NO_SUCH_TASK)
         return response.content, {name: value for name, value in response.headers.items() if name != "date"}
 
@@ -150,7 +141,7 @@ def test_operation_on_another_users_task_answers_as_if_there_were_none(
 @every_operation
 def test_operation_on_a_malformed_user_id_names_it(ada: Caller, method: str, path: str) -> None:
     for user_id in MALFORMED:
-        response = ada.request(method, path.format(user_id=user_id, task_id=uuid4()), json=BODY)
+        response = ada.request(method, path.format(user_id=user_id, id=uuid4()), json=BODY)
 
         assert places(response) == ["path.user_id"], user_id
         assert response.json()["detail"] == "user_id: is not a UUID"
@@ -159,27 +150,27 @@ def test_operation_on_a_malformed_user_id_names_it(ada: Caller, method: str, pat
 @operations_on_one
 def test_operation_on_a_malformed_task_id_names_it(ada: Caller, method: str, path: str) -> None:
     for task_id in MALFORMED:
-        response = ada.request(method, path.format(user_id=ada.id, task_id=task_id), json=BODY)
+        response = ada.request(method, path.format(user_id=ada.id, id=task_id), json=BODY)
 
-        assert places(response) == ["path.task_id"], task_id
-        assert response.json()["detail"] == "task_id: is not a UUID"
+        assert places(response) == ["path.id"], task_id
+        assert response.json()["detail"] == "id: is not a UUID"
 
 
 @every_operation
 def test_operation_without_a_token_is_401_whatever_the_path(api: Api, method: str, path: str) -> None:
-    refused(api.anonymous.request(method, path.format(user_id="me", task_id="1"), content=b"{"), UNAUTHORIZED)
+    refused(api.anonymous.request(method, path.format(user_id="me", id="1"), content=b"{"), UNAUTHORIZED)
 
 
 @operations_on_one
 def test_operation_on_a_malformed_path_is_422_whoever_asks(ada: Caller, bob: Caller, method: str, path: str) -> None:
-    assert places(ada.request(method, path.format(user_id=bob.id, task_id="1"), content=b"{")) == ["path.task_id"]
+    assert places(ada.request(method, path.format(user_id=bob.id, id="1"), content=b"{")) == ["path.id"]
 
 
 @operations_with_a_body
 def test_operation_on_another_users_path_is_403_whatever_the_body(
     ada: Caller, bob: Caller, method: str, path: str
 ) -> None:
-    refused(ada.request(method, path.format(user_id=bob.id, task_id=uuid4()), content=b"{"), FORBIDDEN)
+    refused(ada.request(method, path.format(user_id=bob.id, id=uuid4()), content=b"{"), FORBIDDEN)
 
 
 @operations_with_a_body
@@ -187,7 +178,7 @@ def test_operation_with_a_bad_body_is_422_whether_or_not_there_is_a_task(ada: Ca
     task = ada.create(title="x").json()
     for task_id in (task["id"], str(uuid4())):
         for content in (b"{", b"[]", b'{"title": "", "completed": 1}'):
-            response = ada.request(method, path.format(user_id=ada.id, task_id=task_id), content=content)
+            response = ada.request(method, path.format(user_id=ada.id, id=task_id), content=content)
 
             assert places(response)[0].startswith("body")
     assert ada.list().json() == [task]
@@ -195,15 +186,15 @@ def test_operation_with_a_bad_body_is_422_whether_or_not_there_is_a_task(ada: Ca
 
 @every_operation
 def test_operation_refused_costs_no_statement(api: Api, ada: Caller, rows: Rows, method: str, path: str) -> None:
-    address = path.format(user_id=ada.id, task_id=uuid4())
+    address = path.format(user_id=ada.id, id=uuid4())
 
     def last_statements() -> list[Any]:
         return rows(f"select pid, query_start, state_change {OURS}")
 
     before = last_statements()
     api.anonymous.request(method, address, json=BODY)
-    ada.request(method, path.format(user_id="me", task_id=uuid4()), json=BODY)
-    ada.request(method, path.format(user_id=uuid4(), task_id=uuid4()), json=BODY)
+    ada.request(method, path.format(user_id="me", id=uuid4()), json=BODY)
+    ada.request(method, path.format(user_id=uuid4(), id=uuid4()), json=BODY)
     if (method, path) in TAKES_A_BODY:
         ada.request(method, address, content=b"{")
         ada.request(method, address, content=b"{}")

@@ -1,4 +1,4 @@
-"""The page at /docs: Swagger UI on our document, in one answer that loads nothing from anywhere else."""
+"""The page at /docs: Swagger UI with the OpenAPI document, in one response that loads nothing from other hosts."""
 
 import re
 from base64 import b64encode
@@ -6,7 +6,9 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import distribution
 from string import Template
+from typing import Any
 
+from service.api.openapi.operation import Operation
 from service.api.payloads import Response
 
 PAGE = Template("""<!DOCTYPE html>
@@ -18,7 +20,7 @@ PAGE = Template("""<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>$style</style>
 <style>
-  .servers-title, .servers, .response-col_links { display: none } /* one server, no links: nothing to choose */
+  .servers-title, .servers, .response-col_links { display: none } /* there is one server and there are no links */
   .swagger-ui .parameters input[type=text] { max-width: 26rem; width: 100% } /* a UUID fits */
   .swagger-ui textarea.body-param__text { min-height: 7rem }
   .swagger-ui .scheme-container { padding: 0 0 1rem; box-shadow: none }
@@ -54,12 +56,13 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""The page may run its own two scripts and call its own host. The token typed into it can go nowhere else."""
+"""The page may run its own two scripts and call its own host. A token typed into it can be sent to no other host."""
 
 
 @cache
-def page() -> Response:
-    """The page. It is 1.8 MB, so it is made when it is first asked for."""
+def docs() -> Response:
+    """Show this documentation as a page where you can try the operations."""
+    # 1.8 MB, so it is made at the first request
     package = distribution("offapi")  # to import it would read 9 MB
     style, bundle = (package.locate_file(f"offapi/swagger_{name}").read_text() for name in ("style.css", "bundle.js"))
     html = PAGE.substitute(style=style, bundle=bundle)
@@ -73,3 +76,10 @@ def page() -> Response:
         (b"cache-control", b"max-age=3600"),
     )
     return Response(200, html.encode(), headers)
+
+
+OPERATIONS = {
+    "openapi": Operation(200, dict[str, Any]),
+    "docs": Operation(200, str, media_type="text/html; charset=utf-8"),
+}
+"""For the OpenAPI document, by the handler's name."""

@@ -1,78 +1,84 @@
-"""The OpenAPI 3.1 document, made from the route table, the wire types and the error table so that it cannot drift."""
+"""The OpenAPI 3.1 document, made from the route table, the wire types, the declared operations and the error table."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from service.api import problems as errors
-from service.api.endpoint import Handler
-from service.api.openapi.docs_page import page
-from service.api.openapi.operations import BEARER, DESCRIPTION, OPERATIONS, TAGS, Operation, refusals
-from service.api.openapi.parameters import HEADERS, JSONObject, headers, parameters
-from service.api.payloads import PROBLEM, Response, encode
-from service.api.problems import Problem, ProblemDocument, ProblemType
-from service.observability.health import Health
+from service.api import problems
+from service.api.openapi.operation import REQUEST_ID, RESPONSE_HEADERS, JSONObject, Operation, Parameter
+from service.api.payloads import PROBLEM
+from service.api.problems import Problem, ProblemDocument, ProblemType, invalid
+from service.api.routing import Route
 
 VERSION = "0.1.0"
 
 Schemas = dict[Any, JSONObject]
-"""What the document says of a type."""
-Row = tuple[str, str, Callable[..., Any]]
-"""Method, path template, handler."""
+"""The schema of each type, or a reference to it."""
 
-KIND_NAMES = {kind: name.lower() for name, kind in vars(errors).items() if isinstance(kind, ProblemType)}
+TYPE_NAMES = {type: name.lower() for name, type in vars(problems).items() if isinstance(type, ProblemType)}
+
+BEFORE_ROUTING = (
+    problems.BAD_REQUEST,
+    problems.NOT_FOR_THIS_PAGE,
+    problems.NOT_FOUND,
+    problems.METHOD_NOT_ALLOWED,
+    problems.REQUEST_TIMEOUT,
+    problems.HEADERS_TOO_LARGE,
+    problems.OVERLOADED,
+)
+"""The problems of requests that no operation sees."""
+
+DESCRIPTION = """Tasks of the signed-in user.
+
+An answer of 4xx or 5xx is a problem document (RFC 9457). Its `detail` is a sentence that you may show to the user.
+Besides the problems that each operation lists, any address may answer:
+
+""" + "\n".join(f"- {type.status}: {type.detail}" for type in BEFORE_ROUTING)
+
+TAGS = {
+    "tasks": "Operations on the signed-in user's tasks.",
+    "service": "Health and documentation. No token is needed.",
+}
+
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token whose `sub` is the user's id. In development, `python -m service token` prints one.",
+}
 
 
-class Documents:
-    """What can be read about the service: the document for programs, the page for people."""
-
-    def __init__(self, private: Sequence[tuple[str, str, Handler]], public: Sequence[str]) -> None:
-        responders: dict[str, Callable[..., Response]] = {
-            "/health": Health.health,
-            "/livez": Health.livez,
-            "/readyz": Health.readyz,
-            "/openapi.json": Documents.openapi,
-            "/docs": Documents.docs,
-        }
-        table: list[Row] = [*private, *(("GET", path, responders[path]) for path in public)]
-        self._openapi = Response(200, encode(document(table)))
-
-    def openapi(self) -> Response:
-        """This document."""
-        return self._openapi
-
-    def docs(self) -> Response:
-        """A page to read this document on, and to try the operations."""
-        return page()
-
-
-def document(table: Iterable[Row]) -> JSONObject:
-    """The document of the operations in `table`."""
-    types = [ProblemDocument, *(kind for row in OPERATIONS.values() for kind in (row.answer, row.takes) if kind)]
+def document(routes: Iterable[Route], operations: Mapping[str, Operation], path: Mapping[str, Parameter]) -> JSONObject:
+    """The document of `routes`. `operations` are by the handler's name, `path` has the parameters of the paths."""
+    types = [ProblemDocument, *(type for row in operations.values() for type in (row.result, row.body) if type)]
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    # At least one of the two. minProperties would count unknown members, and generators turn an anyOf into "any type".
-    title, description = ({"required": [name], "properties": {name: True}} for name in ("title", "description"))
-    components["UpdateTask"] |= {"if": title, "else": description}
+    for operation in operations.values():
+        if operation.body:
+            components[operation.body.__name__] |= operation.body_rules
     schemas: Schemas = dict(zip(types, found, strict=True))
     paths: dict[str, JSONObject] = {}
-    for method, path, handler in table:
-        operation = OPERATIONS[handler.__name__]
-        names = re.findall(r"{(\w+)}", path)
-        documented = paths.setdefault(path, {})[method.lower()] = {
-            "operationId": handler.__name__,
-            "summary": (handler.__doc__ or "").partition("\n")[0].removesuffix("."),
-            "tags": ["tasks" if names else "service"],
-            "security": [{"bearerAuth": []}] if names else [],
-            "parameters": [_ref("parameters", name) for name in (*names, *operation.parameters, "X-Request-ID")],
-            "responses": _success(operation, schemas) | _refusals(refusals(method, path, operation), schemas),
+    for route in routes:
+        name = route.handler.__name__
+        operation = operations[name]
+        parameters = (*re.findall(r"{(\w+)}", route.path), *operation.parameters, *REQUEST_ID)
+        documented = paths.setdefault(route.path, {})[route.method.lower()] = {
+            "operationId": name,
+            "summary": (route.handler.__doc__ or "").partition("\n")[0].removesuffix("."),
+            "tags": ["service" if route.public else "tasks"],
+            "security": [] if route.public else [{"bearerAuth": []}],
+            "parameters": [_ref("parameters", parameter) for parameter in parameters],
+            "responses": _success(operation, schemas) | _refusals(_problems(route, operation), schemas),
         }
-        if operation.takes:
-            examples = {name: {"value": body} for name, body in operation.bodies.items()}
-            content = {"application/json": {"schema": schemas[operation.takes], "examples": examples}}
-            documented["requestBody"] = {"required": not operation.optional, "content": content}
+        if operation.body:
+            examples = {name: {"value": body} for name, body in operation.body_examples.items()}
+            content = {"application/json": {"schema": schemas[operation.body], "examples": examples}}
+            documented["requestBody"] = {"required": operation.body_required, "content": content}
+    declared = dict(path)
+    for operation in operations.values():
+        declared |= operation.parameters
     return {
         "openapi": "3.1.0",
         "info": {"title": "Task service", "version": VERSION, "description": DESCRIPTION},
@@ -81,8 +87,8 @@ def document(table: Iterable[Row]) -> JSONObject:
         "paths": paths,
         "components": {
             "schemas": components,
-            "parameters": parameters(),
-            "headers": headers(),
+            "parameters": {name: _parameter(name, parameter) for name, parameter in (declared | REQUEST_ID).items()},
+            "headers": {name: msgspec.to_builtins(header) for name, header in RESPONSE_HEADERS.items()},
             "securitySchemes": {"bearerAuth": BEARER},
         },
     }
@@ -92,29 +98,59 @@ def _ref(section: str, name: str) -> JSONObject:
     return {"$ref": f"#/components/{section}/{name}"}
 
 
+def _parameter(name: str, parameter: Parameter) -> JSONObject:
+    about: JSONObject = {
+        "name": name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+    return about | ({"required": True, "example": parameter.example} if parameter.place == "path" else {})
+
+
 def _success(operation: Operation, schemas: Schemas) -> JSONObject:
-    answer = _without_body(operation.status, (*operation.sends, "X-Request-ID"))
-    answers = {str(operation.status): answer}
-    if operation.media_type:
-        media: JSONObject = {"schema": schemas[operation.answer]}
+    response = _without_body(operation.status, (*operation.headers, "X-Request-ID"))
+    responses = {str(operation.status): response}
+    if operation.result:
+        media: JSONObject = {"schema": schemas[operation.result]}
         if operation.example is not None:
             media["example"] = msgspec.to_builtins(operation.example)
-        answer["content"] = {operation.media_type: media}
+        response["content"] = {operation.media_type: media}
     if "If-None-Match" in operation.parameters:
-        answers["304"] = _without_body(304, ("ETag", "X-Request-ID"))
-    return answers
+        responses["304"] = _without_body(304, ("ETag", "X-Request-ID"))
+    return responses
 
 
 def _without_body(status: int, names: Iterable[str]) -> JSONObject:
     return {"description": HTTPStatus(status).phrase, "headers": {name: _ref("headers", name) for name in names}}
 
 
+def _problems(route: Route, operation: Operation) -> Iterator[Problem]:
+    """Every problem that the operation at this route can answer with."""
+    yield from operation.problems
+    if not route.public:
+        yield Problem(problems.UNAUTHORIZED)
+        yield invalid(["path", "user_id"], "is not a UUID", "uuid")
+        yield Problem(problems.FORBIDDEN)
+        yield Problem(problems.UNEXPECTED)
+        yield from map(Problem, (problems.UNAVAILABLE, problems.OVERLOADED, problems.NO_KEYS))
+    for name in {"If-Match", "If-None-Match"}.intersection(operation.parameters):
+        yield invalid(["header", name], "is neither * nor a list of entity tags in quotes", "entity_tag")
+    if "If-Match" in operation.parameters:
+        yield Problem(problems.PRECONDITION_FAILED)
+    if route.method != "GET":
+        yield from map(Problem, (problems.STORAGE_FULL, problems.OUTCOME_UNKNOWN))
+    if operation.body:
+        yield from map(Problem, (problems.CONTENT_TOO_LARGE, problems.UNSUPPORTED_ENCODING))
+        yield invalid(["body"], "is not valid JSON", "json_invalid")
+
+
 def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
     media_type = dict(PROBLEM)[b"content-type"].decode()
-    answers: JSONObject = {}
+    responses: JSONObject = {}
     for problem in sorted(problems, key=lambda problem: problem.type.status):
         example = msgspec.json.decode(problem.document())
-        answer = answers.setdefault(
+        response = responses.setdefault(
             str(problem.type.status),
             {
                 "description": problem.type.title,
@@ -123,7 +159,9 @@ def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
             },
         )
         sent = {b"x-request-id", *dict(problem.headers)}
-        answer["headers"] |= {name: _ref("headers", name) for name in HEADERS if name.lower().encode() in sent}
-        name = problem.errors[0].type if problem.errors else KIND_NAMES[problem.type]
-        answer["content"][media_type]["examples"][name] = {"summary": example["detail"], "value": example}
-    return answers
+        response["headers"] |= {
+            name: _ref("headers", name) for name in RESPONSE_HEADERS if name.lower().encode() in sent
+        }
+        name = problem.errors[0].type if problem.errors else TYPE_NAMES[problem.type]
+        response["content"][media_type]["examples"][name] = {"summary": example["detail"], "value": example}
+    return responses
