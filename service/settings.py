@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     acquire_timeout: Annotated[Deadline, Meta(description="longest wait for a connection; then 503")] = 1
     statement_timeout: Annotated[Deadline, Meta(description="longest wait for a statement's response; then 503")] = 2
     connect_timeout: Annotated[Deadline, Meta(description="longest wait for a new connection to open")] = 5
-    probe_interval: Annotated[Deadline, Meta(description="time between two checks of the database for /readyz")] = 1
+    probe_interval: Annotated[Period, Meta(description="time between two checks of the database for /readyz")] = 1
     prepared_statements: Annotated[
         bool, Meta(description="`false` behind a pooler that does not support them (PgBouncer before 1.21)")
     ] = True

@@ -90,7 +90,7 @@ def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, 
 def test_a_request_that_hangs_holds_up_the_stop_no_longer_than_its_deadline(
     database: str, rows: Callable[..., list[Any]]
 ) -> None:
-    settings = {"SHUTDOWN_DELAY": "0", "SHUTDOWN_TIMEOUT": "1", "STATEMENT_TIMEOUT": "300", "ACQUIRE_TIMEOUT": "300"}
+    settings = {"SHUTDOWN_DELAY": "0", "SHUTDOWN_TIMEOUT": "1", "STATEMENT_TIMEOUT": "60", "ACQUIRE_TIMEOUT": "60"}
     with served(database, **settings) as service, ThreadPoolExecutor() as threads:
         service.ada.create(title="x")
         with locked(database, "exclusive"):
