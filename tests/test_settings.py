@@ -248,8 +248,11 @@ def command(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
     ("changes", "reason"),
     [
         ({"DATABASE_URL": ""}, "DATABASE_URL is missing"),
-        ({"DATABASE_URL": "mysql://ada:hunter2@db.example/tasks"}, "DATABASE_URL is not like postgresql://"),
-        ({"DATABASE_URL": "postgresql://ada:hunter2@db.example/tasks?sslmod=require"}, "DATABASE_URL has parameters"),
+        ({"DATABASE_URL": "mysql://ada:hunter2@db.example/tasks"}, "DATABASE_URL is for mysql"),
+        (
+            {"DATABASE_URL": "postgresql://ada:hunter2@db.example/tasks?sslmod=require"},
+            "DATABASE_URL has unknown parameters",
+        ),
         ({"JWT_SECRET": ""}, "set exactly one of JWT_SECRET, JWKS_URL and JWKS_FILE"),
         ({"JWT_SECRET": "hunter2"}, "JWT_SECRET is shorter"),
         ({"JWT_SECRET": "-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----"}, "JWT_SECRET is a public key"),

@@ -1,22 +1,24 @@
-"""DATABASE_URL in the forms that people paste, rewritten for each driver. Imports no driver, opens no connection.
+"""DATABASE_URL in its many forms, rewritten for each driver. Imports no driver, opens no connection.
 
-What comes out is `postgresql://?` and libpq's parameters (PostgreSQL manual, 34.1.2), which both drivers read alike.
+The result is `postgresql://?` and libpq's parameters (PostgreSQL manual, 34.1.2), which both drivers read in the same
+way.
 """
 
 import re
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
 from service.settings import SettingsError
 
 FORM = re.compile(
     r"postgres(?:ql)?(?:\+\w+)?://"
-    r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^/?]*))?@)?"  # up to the last @: pasted passwords hold unescaped ones
-    r"(?P<hosts>[^@/?]*)(?:/(?P<dbname>[^@?]*))?(?:\?(?P<query>[^@]*))?"  # an @ here: the password holds a / or a ?
+    r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^/?]*))?@)?"  # up to the last @: a password may have one, unescaped
+    r"(?P<hosts>[^@/?]*)(?:/(?P<dbname>[^@?]*))?(?:\?(?P<query>[^@]*))?"  # no @: else the password has a / or a ?
 )
 HOST = re.compile(r"(?P<host>/.*|\[[^\]]*\]|[^:]*|[0-9A-Fa-f:.]*)(?::(?P<port>[^:]*))?")
-"""A socket directory, an IPv6 address in brackets, a name, or an IPv6 address without them; then the port."""
+"""A socket directory, an IPv6 address in brackets, a name, or an IPv6 address without brackets; then the port."""
 
 BOTH = frozenset(
     "user password passfile service host port dbname options application_name target_session_attrs krbsrvname gsslib "
@@ -33,10 +35,15 @@ LIBPQ_ONLY = frozenset(
 
 OTHER_CLIENTS = frozenset(
     "async_fallback prepared_statement_cache_size statement_cache_size "  # SQLAlchemy
-    "connection_limit pgbouncer pool_timeout schema socket_timeout sslaccept "  # Prisma
+    "connection_limit pgbouncer pool_timeout socket_timeout sslaccept "  # Prisma
     "prepareThreshold supa uselibpqcompat workaround".split()  # JDBC, Supabase, node-postgres
 )
-"""Other clients' own settings, dropped. What is in no set is refused: it may be a typing error in sslmode."""
+"""Other clients' own settings, which are dropped. Any other name is refused: it may be a misspelt sslmode.
+
+`pgbouncer=true` and `statement_cache_size=0` turn PREPARED_STATEMENTS off: see settings.py.
+"""
+
+FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
 
 SSL_MODES = {mode: mode for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")} | {
     "true": "require",
@@ -49,17 +56,26 @@ SSL_MODES = {mode: mode for mode in ("disable", "allow", "prefer", "require", "v
 
 def for_asyncpg(url: str) -> str:
     """The URL for asyncpg. Raises SettingsError, without the value."""
-    parameters = _parameters(url)
-    if "host" in parameters:  # asyncpg takes what follows a bare colon for the port
+    parameters = {"application_name": "task-service"} | _parameters(url)
+    if "host" in parameters:  # asyncpg reads the text after a colon as the port, unless brackets are around the host
         hosts = parameters["host"].split(",")
         parameters["host"] = ",".join(f"[{host}]" if ":" in host and host[0] != "/" else host for host in hosts)
     return _url({name: value for name, value in parameters.items() if name in BOTH})
 
 
 def for_psycopg(url: str) -> str:
-    """The URL for psycopg, which gives a silent host up after 10 s. Raises SettingsError, without the value."""
-    # psycopg takes the database's encoding for its own, and text for bytes where that is SQL_ASCII
+    """The URL for psycopg, which waits 10 s for a silent host. Raises SettingsError, without the value."""
+    # By default psycopg uses the database's encoding, and returns text as bytes where that is SQL_ASCII.
     return _url({"connect_timeout": "10", "client_encoding": "utf8"} | _parameters(url))
+
+
+def location(url: str) -> str:
+    """The host and the database that the URL names, for log lines: `db.example:5432/tasks`. Never the password."""
+    parameters = _parameters(url)
+    hosts, ports = parameters.get("host", "localhost").split(","), parameters.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    addresses = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=True)]
+    return f"{','.join(addresses)}/{parameters.get('dbname', '')}"
 
 
 def _url(parameters: dict[str, str]) -> str:
@@ -69,12 +85,10 @@ def _url(parameters: dict[str, str]) -> str:
 def _parameters(url: str) -> dict[str, str]:
     form = FORM.fullmatch(url)
     if not form:
-        raise SettingsError(
-            "DATABASE_URL is not like postgresql://USER:PASSWORD@HOST:PORT/DATABASE (write / as %2F and ? as %3F)"
-        )
+        raise SettingsError(_form_error(url))
     given = {name: unquote(form[name] or "") for name in ("user", "password", "dbname")}
     for name, _, value in (member.partition("=") for member in (form["query"] or "").split("&")):
-        if name == "host" and "host" in given:  # SQLAlchemy repeats it
+        if name == "host" and "host" in given:  # SQLAlchemy repeats it for each host
             given["host"] += "," + unquote(value)
         else:
             given["dbname" if name == "database" else name] = unquote(value)
@@ -103,22 +117,40 @@ def _parameters(url: str) -> dict[str, str]:
         if mode not in SSL_MODES:
             raise SettingsError("DATABASE_URL has an sslmode that does not exist")
         given["sslmode"] = SSL_MODES[mode]
-    if given.get("sslrootcert") == "system":  # libpq's word for the machine's authorities; asyncpg takes only a file
+    if given.get("sslrootcert") == "system":  # in libpq: the machine's certificates; asyncpg knows only files
         paths = ssl.get_default_verify_paths()
         given["sslrootcert"] = paths.cafile or f"{paths.openssl_capath}/ca-certificates.crt"
 
+    if given.pop("schema", "public") != "public":
+        raise SettingsError(
+            "DATABASE_URL has a schema, which is not applied: write options=-c%20search_path%3DNAME instead, or set "
+            "the search_path of the role (alter role ... set search_path = ...)"
+        )
+    for name in FILES:
+        if name in given and not Path(given[name]).is_file():
+            raise SettingsError(f"DATABASE_URL names a file that does not exist: {name}={given[name]}")
+
     unknown = given.keys() - BOTH - LIBPQ_ONLY
     if unknown:
-        raise SettingsError(f"DATABASE_URL has parameters that are not known: {', '.join(sorted(unknown))}")
+        raise SettingsError(f"DATABASE_URL has unknown parameters: {', '.join(sorted(unknown))}")
     return given
+
+
+def _form_error(url: str) -> str:
+    if url.startswith("jdbc:"):
+        return "DATABASE_URL is a JDBC URL: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    scheme, separator, _ = url.partition("://")
+    if separator and re.fullmatch(r"[a-z0-9+]{1,20}", scheme) and not scheme.startswith("postgres"):
+        return f"DATABASE_URL is for {scheme}: this service needs PostgreSQL, postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    return "DATABASE_URL is not like postgresql://USER:PASSWORD@HOST:PORT/DATABASE (write / as %2F and ? as %3F)"
 
 
 def _hosts_and_ports(text: str, decode: Callable[[str], str]) -> tuple[list[str], list[str]]:
     hosts, ports = [], []
     for spec in text.split(","):
-        place = HOST.fullmatch(spec)
-        if not place or (text != spec and not place["host"]):
+        match = HOST.fullmatch(spec)
+        if not match or (text != spec and not match["host"]):
             raise SettingsError("DATABASE_URL has a host that cannot be read")
-        hosts.append(decode(place["host"].strip("[]")))
-        ports.append(place["port"] or "")
+        hosts.append(decode(match["host"].strip("[]")))
+        ports.append(match["port"] or "")
     return hosts, ports

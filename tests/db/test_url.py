@@ -1,4 +1,4 @@
-"""DATABASE_URL: each form that people paste, tried with both drivers; and what is refused without being shown."""
+"""DATABASE_URL: each form, tried with both drivers; and URLs that are refused without being shown."""
 
 import asyncio
 import struct
@@ -13,18 +13,19 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from service.db.url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg
+from service.db.url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg, location
 from service.settings import SettingsError
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
 
+ASYNCPG_DEFAULTS = {"application_name": "task-service"}
 PSYCOPG_DEFAULTS = {"connect_timeout": "10", "client_encoding": "utf8"}
 
 
 @pytest.fixture(scope="session")
 def parts(postgres: "Postgres") -> dict[str, str]:
-    """The test server's place, in the parts of which the forms are made."""
+    """The test server's user, host and port, of which the forms are made."""
     given = conninfo_to_dict(for_psycopg(postgres.url("postgres")))
     user, password, host, port = (
         quote(str(given.get(name, "")), safe="") for name in ("user", "password", "host", "port")
@@ -69,6 +70,23 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS)
 async def test_database_url_connects(parts: dict[str, str], form: str) -> None:
     assert await seen_by_both(form.format(**parts), "select current_database()") == ("postgres", "postgres")
+
+
+def test_database_url_with_the_default_schema_is_accepted() -> None:
+    assert "schema" not in parameters(for_asyncpg("postgresql://u@h/d?schema=public"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@db.example/tasks", "db.example/tasks"),
+        ("postgresql://u:secret@a,b:5433/tasks", "a:5432,b:5433/tasks"),
+        ("postgresql://u:secret@/tasks?host=/run/postgresql&port=5433", "/run/postgresql:5433/tasks"),
+        ("postgresql://u:secret@", "localhost/"),
+    ],
+)
+def test_location_has_the_host_and_the_database_alone(url: str, shown: str) -> None:
+    assert location(url) == shown
 
 
 async def test_database_url_keeps_server_settings(parts: dict[str, str]) -> None:
@@ -168,12 +186,14 @@ def test_database_url_of_neon_is_read_whole() -> None:
         "options": "endpoint=ep-a",
     }
 
-    assert parameters(for_asyncpg(url)) == read
+    assert parameters(for_asyncpg(url)) == read | ASYNCPG_DEFAULTS
     assert parameters(for_psycopg(url)) == read | PSYCOPG_DEFAULTS | {"channel_binding": "require"}
 
 
 def test_database_url_takes_the_hosts_of_the_query_string() -> None:
-    assert parameters(for_asyncpg("postgresql://one,two/d?host=three")) == {"dbname": "d", "host": "three"}
+    read = parameters(for_asyncpg("postgresql://one,two/d?host=three"))
+
+    assert read == {"dbname": "d", "host": "three"} | ASYNCPG_DEFAULTS
 
 
 def test_database_url_takes_a_cloud_sql_socket() -> None:
@@ -193,7 +213,8 @@ def test_database_url_takes_a_password_as_it_is_pasted(written: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("mysql://u:secret@h/d", "is not like postgresql://"),
+        ("mysql://u:secret@h/d", "is for mysql: this service needs PostgreSQL"),
+        ("jdbc:postgresql://h/d?user=u&password=secret", "is a JDBC URL"),
         ("secret", "is not like postgresql://"),
         ("host=h password=secret", "is not like postgresql://"),
         ("postgres://u:5/secret@h/d", "is not like postgresql://"),
@@ -206,7 +227,9 @@ def test_database_url_takes_a_password_as_it_is_pasted(written: str) -> None:
         ("postgres://u:secret@a,,b/d", "has a host that cannot be read"),
         ("postgres://u:secret@[::1/d", "has a host that cannot be read"),
         ("postgres://u:secret@h/d?sslmode=secret", "has an sslmode that does not exist"),
-        ("postgres://u:secret@h/d?sslmod=secret", "has parameters that are not known: sslmod"),
+        ("postgres://u:secret@h/d?sslmod=secret", "has unknown parameters: sslmod"),
+        ("postgres://u:secret@h/d?schema=mine", "has a schema, which is not applied: write options="),
+        ("postgres://u:secret@h/d?sslrootcert=/no/ca.pem", "names a file that does not exist: sslrootcert=/no/ca.pem"),
     ],
 )
 @pytest.mark.parametrize("rewrite", [for_asyncpg, for_psycopg])
