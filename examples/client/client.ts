@@ -8,12 +8,20 @@ export type Change = components["schemas"]["UpdateTask"];
 export type Query = NonNullable<operations["list_tasks"]["parameters"]["query"]>;
 export type Versioned = { task: Task; etag: string };
 
-type Document = Partial<components["schemas"]["ProblemDocument"]>;
+type ProblemDocument = Partial<components["schemas"]["ProblemDocument"]>;
+
+const TRIES = 4;
+const TRY_AGAIN = [502, 503, 504]; // the service sends 503, a proxy in front of it the other two
 
 /** A refusal. `message` is the `detail` of the problem document, a sentence to show. 412: the task has changed. */
 export class Problem extends Error {
-  constructor(readonly status: number, readonly document: Document) {
+  readonly status: number;
+  readonly document: ProblemDocument;
+
+  constructor(status: number, document: ProblemDocument) {
     super(document.detail ?? `The service answered with status ${status}.`);
+    this.status = status;
+    this.document = document;
   }
 }
 
@@ -21,11 +29,16 @@ export class Problem extends Error {
 export class NoAnswer extends Error {}
 
 export class TaskClient {
+  readonly #url: string;
+  readonly #token: () => string | Promise<string>;
   /** Called with true before the first repeat of a request, and with false when that request ends. */
   onRetry: (isRetrying: boolean) => void = () => {};
 
   /** `url` is the address of a user's tasks; `token` is called for each request. */
-  constructor(readonly url: string, readonly token: () => string | Promise<string>, readonly tries = 4) {}
+  constructor(url: string, token: () => string | Promise<string>) {
+    this.#url = url;
+    this.#token = token;
+  }
 
   /** One page, and the cursor of the next one. */
   async list(query: Query = {}): Promise<{ tasks: Task[]; next?: string }> {
@@ -53,12 +66,16 @@ export class TaskClient {
 
   /** Applies `change` to the task as it is now. After a 412 it reads the task again and applies `change` to that. */
   async edit(id: string, change: (task: Task) => Change): Promise<Versioned> {
+    let sent: Change | undefined;
     for (let attempt = 1; ; attempt++) {
-      const { task, etag } = await this.get(id);
+      const current = await this.get(id);
+      const isSaved = sent && Object.entries(sent).every(([name, value]) => current.task[name as keyof Task] === value);
+      if (isSaved) return current; // by an attempt whose answer was lost
+      sent = change(current.task);
       try {
-        return await this.update(id, etag, change(task));
+        return await this.update(id, current.etag, sent);
       } catch (error) {
-        if (!(error instanceof Problem && error.status === 412) || attempt === this.tries) throw error;
+        if (!(error instanceof Problem && error.status === 412) || attempt === TRIES) throw error;
       }
     }
   }
@@ -68,33 +85,33 @@ export class TaskClient {
     return { task: answer.body, etag: answer.headers.get("ETag") ?? "*" };
   }
 
-  /** Repeats a request that gets no answer, or 503. Keys and entity tags keep a repeat from doing anything twice. */
+  /** Repeats a request without an answer. Keys and entity tags keep a repeat from doing anything twice. */
   async #send<T>(method: string, path: string, more?: HeadersInit, content?: object, keepalive = false) {
-    const { origin } = new URL(this.url);
+    const { origin } = new URL(this.#url);
     for (let attempt = 1; ; attempt++) {
-      const headers = { ...more, Authorization: `Bearer ${await this.token()}`, "Content-Type": "application/json" };
+      const headers = { ...more, Authorization: `Bearer ${await this.#token()}`, "Content-Type": "application/json" };
       const signal = AbortSignal.timeout(15_000);
       const request = { method, headers, body: content ? JSON.stringify(content) : null, keepalive, signal };
-      const response = await fetch(this.url + path, request).catch(() => undefined);
+      const response = await fetch(this.#url + path, request).catch(() => undefined);
       const text = await response?.text().catch(() => undefined);
       const isAnswered = response !== undefined && text !== undefined;
       const isRefused = !response && (await refusesThisOrigin(origin));
-      const isLast = isRefused || attempt === this.tries || (isAnswered && response.status !== 503);
+      const isLast = isRefused || attempt === TRIES || (isAnswered && !TRY_AGAIN.includes(response.status));
       if (isLast && attempt > 1) this.onRetry(false);
       if (isAnswered && (response.ok || (method === "DELETE" && attempt > 1 && response.status === 404))) {
         return { body: (text && response.ok ? JSON.parse(text) : undefined) as T, headers: response.headers };
       }
       if (isLast && isAnswered) throw new Problem(response.status, problem(text));
-      if (isRefused) throw new NoAnswer(`${origin} refuses pages of ${location.origin}. Add these to its CORS_ORIGINS.`);
+      if (isRefused) throw new NoAnswer(`${origin} refuses pages of ${location.origin}: add that to its CORS_ORIGINS.`);
       if (isLast) throw new NoAnswer(`There is no answer from ${origin}. Try again when it is back.`);
       if (attempt === 1) this.onRetry(true);
-      const seconds = Number(response?.headers.get("Retry-After") ?? 0) + 0.15 * 2 ** attempt * (1 + Math.random());
+      const seconds = (Number(response?.headers.get("Retry-After")) || 0) + 0.15 * 2 ** attempt * (1 + Math.random());
       await new Promise((resume) => setTimeout(resume, 1000 * seconds));
     }
   }
 }
 
-function problem(text: string): Document {
+function problem(text: string): ProblemDocument {
   try {
     return JSON.parse(text);
   } catch {
@@ -105,6 +122,7 @@ function problem(text: string): Document {
 /** A browser hides why a request failed. When only `no-cors` reaches the service, it runs and CORS is the reason. */
 async function refusesThisOrigin(origin: string): Promise<boolean> {
   if (!("location" in globalThis)) return false;
-  const reaches = (mode: RequestMode) => fetch(`${origin}/livez`, { mode }).then(() => true, () => false);
+  const signal = AbortSignal.timeout(5000);
+  const reaches = (mode: RequestMode) => fetch(`${origin}/livez`, { mode, signal }).then(() => true, () => false);
   return (await reaches("no-cors")) && !(await reaches("cors"));
 }

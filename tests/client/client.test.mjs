@@ -70,8 +70,9 @@ test("repeats a lost delete, and takes the 404 as done", async () => {
 test("waits as long as a 503 says, and tells when it repeats", async () => {
   const told = [];
   client.onRetry = (isRetrying) => told.push(isRetrying);
+  const headers = { "Retry-After": "1" };
   const start = performance.now();
-  intercept((number, send) => (number === 1 ? new Response("{}", { status: 503, headers: { "Retry-After": "1" } }) : send()));
+  intercept((number, send) => (number === 1 ? new Response("{}", { status: 503, headers }) : send()));
   await client.list();
   assert.ok(performance.now() - start >= 1000);
   assert.deepEqual(told, [true, false]);
@@ -86,11 +87,21 @@ test("reads the task again after a 412 and applies the edit to it", async () => 
   });
   assert.equal(edited.task.description, "1, 3");
   intercept(async (number, send) => {
-    if (number === 2) await network(`${client.url}/${task.id}`, request({ description: "another writer's" }));
+    if (number === 2) await network(`${process.env.TASKS}/${task.id}`, request({ description: "another writer's" }));
     return send();
   });
   const merged = await client.edit(task.id, ({ description }) => ({ description: `${description}, 4` }));
   assert.equal(merged.task.description, "another writer's, 4");
+});
+
+test("applies an edit once when its answer is lost", async () => {
+  const { task } = await client.create({ title: "Buy milk" });
+  intercept(async (number, send) => {
+    const response = await send();
+    return number === 2 ? lost() : response; // the PUT after the GET
+  });
+  const edited = await client.edit(task.id, ({ title }) => ({ title: `${title}, two cartons` }));
+  assert.equal(edited.task.title, "Buy milk, two cartons");
 });
 
 test("throws the problem document of a refusal", async () => {

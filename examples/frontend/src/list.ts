@@ -10,7 +10,11 @@ export class List {
   /** A row outlives its place in the list, and with it an open editor. */
   #rows = new WeakMap<Entry, Row>();
 
-  constructor(readonly actions: Actions) {}
+  readonly #actions: Actions;
+
+  constructor(actions: Actions) {
+    this.#actions = actions;
+  }
 
   show(tasks: Tasks): void {
     const rows = tasks.entries.map((entry) => this.#rowOf(entry, tasks));
@@ -35,7 +39,7 @@ export class List {
   }
 
   #rowOf(entry: Entry, tasks: Tasks): Row {
-    const row = this.#rows.get(entry) ?? new Row(find("row") as HTMLTemplateElement, entry, tasks, this.actions);
+    const row = this.#rows.get(entry) ?? new Row(find("row") as HTMLTemplateElement, entry, tasks, this.#actions);
     this.#rows.set(entry, row);
     return row;
   }

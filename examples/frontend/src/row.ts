@@ -11,6 +11,9 @@ export interface Actions {
 
 export class Row {
   readonly element: HTMLLIElement;
+  readonly #entry: Entry;
+  readonly #tasks: Tasks;
+  readonly #actions: Actions;
   readonly #main: HTMLElement;
   readonly #done: HTMLInputElement;
   readonly #title: HTMLElement;
@@ -22,12 +25,10 @@ export class Row {
   readonly #count: () => void;
   readonly #grow: () => void;
 
-  constructor(
-    template: HTMLTemplateElement,
-    readonly entry: Entry,
-    readonly tasks: Tasks,
-    readonly actions: Actions,
-  ) {
+  constructor(template: HTMLTemplateElement, entry: Entry, tasks: Tasks, actions: Actions) {
+    this.#entry = entry;
+    this.#tasks = tasks;
+    this.#actions = actions;
     this.element = (template.content.cloneNode(true) as DocumentFragment).firstElementChild as HTMLLIElement;
     const part = <T extends HTMLElement>(name: string) => this.element.querySelector(`.${name}`) as T;
     this.#main = part("main");
@@ -61,7 +62,7 @@ export class Row {
 
   /** Shows the entry as it is now. An open editor keeps what is typed. */
   show(): void {
-    const { shown, isDeleted, pending } = this.entry;
+    const { shown, isDeleted, pending } = this.#entry;
     this.element.hidden = isDeleted;
     this.element.classList.toggle("is-done", shown.completed);
     this.element.ariaBusy = String(pending > 0);
@@ -79,9 +80,9 @@ export class Row {
     const hadFocus = this.element.contains(document.activeElement);
     const next = this.#next();
     try {
-      await this.tasks.toggle(this.entry);
+      await this.#tasks.toggle(this.#entry);
     } catch (error) {
-      this.actions.fail(error);
+      this.#actions.fail(error);
     }
     const hasLostIt = !this.element.isConnected && document.activeElement === document.body;
     if (hadFocus && hasLostIt) focus(next, ".done");
@@ -112,10 +113,11 @@ export class Row {
   async #save(title: string, description: string): Promise<void> {
     this.#close();
     try {
-      await this.tasks.edit(this.entry, title, description || null);
+      await this.#tasks.edit(this.#entry, title, description || null);
     } catch (error) {
-      if (!this.element.isConnected || !(error instanceof Error)) return this.actions.fail(error);
-      const now = error instanceof Conflict ? ` It now reads “${this.entry.shown.title}”; save again to replace that.` : "";
+      if (!this.element.isConnected || !(error instanceof Error)) return this.#actions.fail(error);
+      const { shown } = this.#entry;
+      const now = error instanceof Conflict ? ` It now reads “${shown.title}”; save again to replace that.` : "";
       this.#edit(title, description, error.message + now);
     }
   }

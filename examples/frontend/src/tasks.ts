@@ -21,6 +21,8 @@ export class Conflict extends Error {}
 export class Tasks {
   entries: Entry[] = [];
   query: Query = {};
+  readonly #client: TaskClient;
+  readonly #changed: () => void;
   #next: string | undefined;
   #loads = 0;
   #unanswered: { text: string; key: string } | undefined;
@@ -30,10 +32,10 @@ export class Tasks {
   readonly #queues = new WeakMap<Entry, Promise<unknown>>();
 
   /** `changed` is called whenever there is something else to show. */
-  constructor(
-    readonly client: TaskClient,
-    readonly changed: () => void,
-  ) {}
+  constructor(client: TaskClient, changed: () => void) {
+    this.#client = client;
+    this.#changed = changed;
+  }
 
   get hasMore(): boolean {
     return this.#next !== undefined;
@@ -42,25 +44,25 @@ export class Tasks {
   /** Shows the first page of another list. */
   async load(query: Query): Promise<void> {
     const load = ++this.#loads;
-    const { tasks, next } = await this.client.list({ ...query, limit: PAGE });
+    const { tasks, next } = await this.#client.list({ ...query, limit: PAGE });
     if (load !== this.#loads) return; // a later call has replaced this one
     this.query = query;
     const uncreated = this.entries.filter((entry) => !entry.saved);
     this.entries = [...uncreated, ...tasks.map((task) => this.#entryOf(task))];
     this.#next = next;
-    this.changed();
+    this.#changed();
   }
 
   /** Adds the next page. */
   async more(): Promise<void> {
     if (!this.#next) return;
     const load = ++this.#loads;
-    const { tasks, next } = await this.client.list({ ...this.query, limit: PAGE, cursor: this.#next });
+    const { tasks, next } = await this.#client.list({ ...this.query, limit: PAGE, cursor: this.#next });
     if (load !== this.#loads) return;
     const known = new Set(this.entries);
     this.entries.push(...tasks.map((task) => this.#entryOf(task)).filter((entry) => !known.has(entry)));
     this.#next = next;
-    this.changed();
+    this.#changed();
   }
 
   /** Creates a task and shows it first, whatever the list shows. */
@@ -75,7 +77,7 @@ export class Tasks {
     this.#unanswered = { text, key };
     await this.#enqueue(entry, async () => {
       try {
-        const created = await this.client.create(body, key);
+        const created = await this.#client.create(body, key);
         this.entries = this.entries.filter((other) => other === entry || other.saved?.id !== created.task.id);
         this.#save(entry, created);
         this.#unanswered = undefined;
@@ -93,11 +95,11 @@ export class Tasks {
       entry,
       { completed },
       (task) => task.completed === completed,
-      (id, etag) => this.client.complete(id, etag, completed),
+      (id, etag) => this.#client.complete(id, etag, completed),
     );
     const wanted = this.query.completed;
     if (wanted !== undefined && entry.pending === 0 && entry.shown.completed !== wanted) this.#drop(entry);
-    this.changed();
+    this.#changed();
   }
 
   edit(entry: Entry, title: string, description: string | null): Promise<void> {
@@ -106,7 +108,7 @@ export class Tasks {
       entry,
       texts,
       (task) => task.title === title && task.description === description,
-      (id, etag) => this.client.update(id, etag, texts),
+      (id, etag) => this.#client.update(id, etag, texts),
     );
   }
 
@@ -118,13 +120,13 @@ export class Tasks {
 
   restore(entry: Entry): void {
     entry.isDeleted = false;
-    this.changed();
+    this.#changed();
   }
 
   /** Deletes a hidden task. With `keepalive` the request outlives the page. */
   delete(entry: Entry, keepalive = false): Promise<void> {
     return this.#change(entry, {}, () => false, async (id, etag) => {
-      if (entry.isDeleted) await this.client.delete(id, etag, keepalive); // unless it was not as shown
+      if (entry.isDeleted) await this.#client.delete(id, etag, keepalive); // unless it was not as shown
       return entry.isDeleted ? undefined : { task: entry.shown, etag };
     });
   }
@@ -152,7 +154,7 @@ export class Tasks {
         if (isMissing) this.#drop(entry);
         if (isMissing && entry.isDeleted) return;
         if (!(error instanceof Conflict) && !(error instanceof Problem && error.status === 412)) throw error;
-        const current = await this.client.get(id);
+        const current = await this.#client.get(id);
         this.#save(entry, current);
         if (!isAsWanted(current.task)) throw new Conflict(error.message);
       }
@@ -161,7 +163,7 @@ export class Tasks {
 
   /** Lists hold no entity tags, so the first change of a task asks for its own. */
   async #etagOf(shown: Task): Promise<string> {
-    const { task, etag } = await this.client.get(shown.id);
+    const { task, etag } = await this.#client.get(shown.id);
     if (task.updated_at !== shown.updated_at) throw new Conflict("The task has been changed meanwhile.");
     this.#etags.set(task.id, etag);
     return etag;
@@ -169,7 +171,7 @@ export class Tasks {
 
   async #enqueue(entry: Entry, work: () => Promise<void>): Promise<void> {
     entry.pending++;
-    this.changed();
+    this.#changed();
     const result = (this.#queues.get(entry) ?? Promise.resolve()).then(work);
     this.#queues.set(entry, result.catch(() => {}));
     try {
@@ -182,7 +184,7 @@ export class Tasks {
     } finally {
       entry.pending--;
       if (entry.saved && entry.pending === 0) entry.shown = entry.saved;
-      this.changed();
+      this.#changed();
     }
   }
 

@@ -4,6 +4,11 @@ import type { Entry, Tasks } from "./tasks.js";
 
 const UNDO_MS = 5000;
 
+interface Actions {
+  fail: (error: unknown) => void;
+  restored: (entry: Entry) => void;
+}
+
 interface Deletion {
   entry: Entry;
   tasks: Tasks;
@@ -11,13 +16,14 @@ interface Deletion {
 }
 
 export class Undo {
+  readonly #element: HTMLElement;
+  readonly #actions: Actions;
   /** Not yet sent, the latest one last. */
   #deletions: Deletion[] = [];
 
-  constructor(
-    readonly element: HTMLElement,
-    readonly actions: { fail: (error: unknown) => void; restored: (entry: Entry) => void },
-  ) {
+  constructor(element: HTMLElement, actions: Actions) {
+    this.#element = element;
+    this.#actions = actions;
     element.querySelector("button")?.addEventListener("click", () => this.undo());
     // The time stands still while the pointer is over the message or its button has the focus.
     for (const type of ["pointerenter", "focusin"]) element.addEventListener(type, () => this.#stop());
@@ -37,7 +43,7 @@ export class Undo {
     this.#start();
     tasks.hide(entry).catch((error) => {
       this.#forget(deletion);
-      this.actions.fail(error);
+      this.#actions.fail(error);
     });
   }
 
@@ -47,7 +53,7 @@ export class Undo {
     if (!deletion) return false;
     this.#forget(deletion);
     deletion.tasks.restore(deletion.entry);
-    this.actions.restored(deletion.entry);
+    this.#actions.restored(deletion.entry);
     return true;
   }
 
@@ -58,7 +64,7 @@ export class Undo {
 
   #send(deletion: Deletion, keepalive = false): void {
     this.#forget(deletion);
-    deletion.tasks.delete(deletion.entry, keepalive).catch(this.actions.fail);
+    deletion.tasks.delete(deletion.entry, keepalive).catch(this.#actions.fail);
   }
 
   #start(): void {
@@ -83,7 +89,7 @@ export class Undo {
 
   #show(): void {
     const last = this.#deletions.at(-1);
-    this.element.hidden = !last;
-    if (last) (this.element.firstElementChild as Element).textContent = `Deleted “${last.entry.shown.title}”`;
+    this.#element.hidden = !last;
+    if (last) (this.#element.firstElementChild as Element).textContent = `Deleted “${last.entry.shown.title}”`;
   }
 }
