@@ -53,12 +53,13 @@ browser: .venv/browser examples/node_modules tests/browser/node_modules ## click
 	@npm --prefix examples run --silent build
 	@$(RUN) pytest tests/browser $(ARGS)
 
-check: .venv/check ## check the format, style and types of Python and SQL
+check: .venv/check ## check the format, style, types and imports of Python, and the SQL
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) mypy service tests load $(wildcard bench)
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
+	$(RUN) pytest --quiet tests/test_imports.py
 
 client: .venv/dev examples/node_modules ## write the API's types for TypeScript, and check the examples by them
 	@$(RUN) service openapi | npm --prefix examples run --silent types
