@@ -24,8 +24,10 @@ def main() -> None:
     psql.add_argument("-c", dest="statement", metavar="SQL", help="run one statement instead")
     commands.add_parser("migrate", help="apply the missing migrations to DATABASE_URL")
     commands.add_parser("rollback", help="undo the last migration in DATABASE_URL")
-    token = commands.add_parser("token", help="print a token for development (HS256 only)")
-    token.add_argument("--user", type=UUID, metavar="UUID", help="the user (default: the demo user)")
+    token = commands.add_parser("token", help="print tokens for development and load tests (HS256 only)")
+    whose = token.add_mutually_exclusive_group()
+    whose.add_argument("--user", type=UUID, metavar="UUID", help="the user (default: the demo user)")
+    whose.add_argument("--count", type=int, metavar="N", help="for N users, one a line; always the same users")
     token.add_argument("--hours", type=float, default=24, help="hours until it expires (default: 24)")
     commands.add_parser("health", help="exit with 0 when the service on HOST and PORT is ready")
     commands.add_parser("settings", help="print the table of settings")
@@ -60,9 +62,10 @@ def run(arguments: argparse.Namespace) -> None:
 
             sys.exit(psql(os.environ, arguments.statement))
         case "token":
-            from service.dev.command import DEMO_USER, token
+            from service.dev.command import DEMO_USER, load_test_users, tokens
 
-            print(token(os.environ, arguments.user or DEMO_USER, int(arguments.hours * 3600)))
+            users = load_test_users(arguments.count) if arguments.count else [arguments.user or DEMO_USER]
+            print("\n".join(tokens(os.environ, users, int(arguments.hours * 3600))))
         case "settings":
             print(settings_table())
         case "openapi":

@@ -5,9 +5,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import watchfiles
 
@@ -89,9 +89,15 @@ def _serve_in_child(settings: Settings) -> None:
     serve(settings)
 
 
-def token(environment: Mapping[str, str], user_id: UUID, seconds: int) -> str:
-    """A token for `user_id` that the service of dev() accepts. Raises SettingsError when only an issuer can make it."""
-    return issue_token(read_settings({"DATABASE_URL": "postgresql:///"} | with_defaults(environment)), user_id, seconds)
+def tokens(environment: Mapping[str, str], users: Iterable[UUID], seconds: int) -> Iterator[str]:
+    """Tokens for `users` that the service of dev() accepts. Raises SettingsError when only an issuer can make them."""
+    settings = read_settings({"DATABASE_URL": "postgresql:///"} | with_defaults(environment))
+    return (issue_token(settings, user, seconds) for user in users)
+
+
+def load_test_users(count: int) -> Iterator[UUID]:
+    """The ids of `count` users, always the same, so that repeated load tests add no rows to `users`."""
+    return (uuid5(DEMO_USER, str(number)) for number in range(count))
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import jwt
 import psutil
 import pytest
 
@@ -185,6 +186,16 @@ def test_dev_prints_no_token_when_an_issuer_makes_them(project: Path, empty_data
         assert not dev.token
     with start(project, "token", **environment) as command:
         assert command.communicate()[0].startswith("error: JWT_SECRET is not set")
+
+
+def test_token_count_prints_a_token_for_each_of_the_same_users(project: Path) -> None:
+    def subjects() -> list[str]:
+        with start(project, "token", "--count", "200", JWT_SECRET=SECRET) as command:
+            printed = command.communicate()[0].splitlines()
+        return [jwt.decode(token, SECRET, algorithms=["HS256"])["sub"] for token in printed]
+
+    assert len(set(subjects())) == 200
+    assert subjects() == subjects()
 
 
 def test_dev_names_the_port_that_is_taken(project: Path, empty_database: str) -> None:
