@@ -13,7 +13,6 @@ from bench.database import running_server
 from bench.page import page, write
 from bench.report import line
 from bench.rounds import Plan, turns
-from bench.soak import Sample, soak
 from bench.subjects import OTHERS, SEED_PYTHON, migrate, service
 from bench.traffic import OPERATIONS
 from bench.turn import Turn
@@ -28,12 +27,10 @@ def main() -> None:
     parser.add_argument("--connections", type=_numbers, default=[1, 50, 500], help="of the load: 1,50,500")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each, whose median counts: %(default)s")
     parser.add_argument("--seconds", type=float, default=3, help="of each turn: %(default)s")
-    parser.add_argument("--write", action="store_true", help="soak too, and write docs/benchmarks.md and its chart")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument(
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its chart")
+    parser.add_argument(
         "--against", metavar="REV", help="the service at commit REV and as it is here, or at two: REV..REV"
     )
-    mode.add_argument("--soak", action="store_true", help="only its memory over half a million requests")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
     try:
@@ -51,8 +48,6 @@ def bench(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if arguments.against:
             subjects = stack.enter_context(two_states(arguments.against))
-        elif arguments.soak:
-            subjects = [service()]
         else:
             subjects = [service(), *(OTHERS[name] for name in arguments.beside)]
         if any(str(SEED_PYTHON) in subject.command for subject in subjects) and not SEED_PYTHON.exists():
@@ -64,24 +59,18 @@ def bench(arguments: argparse.Namespace) -> int:
         alone = pgbench.PROGRAM is not None and not arguments.against
         plan = Plan(subjects, arguments.ops, arguments.connections, arguments.rounds, arguments.seconds, alone)
         done: list[Turn] = []
-        samples: list[Sample] = []
-        if not arguments.soak:
-            for turn in turns(plan, server):
-                print(line(turn), flush=True)
-                done.append(turn)
-        if arguments.soak or arguments.write:
-            for sample in soak(server):
-                print(f"{sample.answered:7,} requests: {sample.memory:.1f} MiB", flush=True)
-                samples.append(sample)
+        for turn in turns(plan, server):
+            print(line(turn), flush=True)
+            done.append(turn)
         version = server.version()
     if arguments.against:
         print(comparison(done))
-    elif not arguments.soak:
-        text = page(done, samples, plan, version)
+    else:
+        text = page(done, plan, version)
         print(text)
         if arguments.write:
             write(done, text, plan)
-    return sum(turn.unexpected for turn in done) + (samples[-1].unexpected if samples else 0)
+    return sum(turn.unexpected for turn in done)
 
 
 def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:

@@ -13,9 +13,8 @@ from statistics import median
 import psutil
 
 from bench.chart import chart
-from bench.report import QUIET, at_a_glance, in_full, medians, memory, postgres, soaked
+from bench.report import QUIET, at_a_glance, in_full, medians, memory, postgres
 from bench.rounds import Plan
-from bench.soak import Sample
 from bench.turn import WARM_UP_SECONDS, Turn
 from service.settings import ROOT
 
@@ -82,15 +81,10 @@ quieter half in any case. `unexpected` counts the answers with another status th
 """
 
 
-SOAK = """
-
-Along half a million requests to the service, by 50 connections, of every operation but create and delete:
-
-"""
 NO_PGBENCH = "Left out: pgbench was not there. Debian has it in the package postgresql-NN."
 
 
-def page(turns: list[Turn], samples: list[Sample], plan: Plan, server: str) -> str:
+def page(turns: list[Turn], plan: Plan, server: str) -> str:
     """The page, in Markdown. `server` is PostgreSQL's version."""
     middle = medians(turns)
     subjects = [turn for turn in middle if turn.subject != "pgbench"]
@@ -102,7 +96,7 @@ def page(turns: list[Turn], samples: list[Sample], plan: Plan, server: str) -> s
         connections=_shown(plan),
         glance=at_a_glance(_at_a_glance(middle, plan)),
         postgres=postgres(middle) if plan.pgbench else NO_PGBENCH,
-        memory=memory(subjects) + (SOAK + soaked(samples) if samples else ""),
+        memory=memory(subjects),
         rounds=plan.rounds,
         quiet=f"{QUIET:.0%}",
         full=in_full(middle),

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bench.soak import Sample
 from bench.turn import Turn
 
 QUIET = 0.1
@@ -108,12 +107,6 @@ def memory(turns: list[Turn]) -> str:
         held = min(turn.memory[0] for turn in group), max(turn.memory[1] for turn in group)
         rows.append([name, *map(number, held)])
     return table(["subject", "before, MiB", "at most, MiB"], rows)
-
-
-def soaked(samples: list[Sample]) -> str:
-    """What the service held along the soak."""
-    rows = [[f"{sample.answered:,}", number(sample.memory), str(sample.unexpected)] for sample in samples]
-    return table(["requests", "memory, MiB", "unexpected"], rows)
 
 
 def number(value: float) -> str:

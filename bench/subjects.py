@@ -70,12 +70,16 @@ def migrate(subject: Subject, database_url: str) -> None:
 
 
 @contextmanager
-def running(subject: Subject, database_url: str) -> Iterator[Running]:
-    """The subject, from its first answer on. Raises SystemExit when it does not start."""
+def running(subject: Subject, database_url: str, log: int | None = None) -> Iterator[Running]:
+    """The subject, from its first answer on; `log` is where its standard output goes, as for Popen.
+
+    Raises SystemExit when it does not start.
+    """
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     wiring = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port), "UVICORN_PORT": str(port)}
-    process = subprocess.Popen(subject.command, cwd=subject.folder, env={**os.environ, **subject.environment, **wiring})
+    environment = {**os.environ, **subject.environment, **wiring}
+    process = subprocess.Popen(subject.command, cwd=subject.folder, env=environment, stdout=log)
     try:
         give_up = time.monotonic() + START_SECONDS
         while not _answers(port):
