@@ -31,17 +31,17 @@ frontend: .venv/made examples/node_modules ## serve the example page on port 808
 serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
 
-test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
+test: .venv/test .venv-load/made ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
 	@$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
 	@$(RUN) bench $(ARGS)
 
-load: .venv/dev .venv-load/made ## let 50 users in for a minute, and judge errors and p95 (ARGS="--help": how, and where)
+load: .venv/dev .venv-load/made ## locust: 50 users for one minute; fails on errors or a slow p95 (ARGS="--help")
 	@$(RUN) load $(ARGS)
 
-soak: .venv/dev .venv-load/made ## the same for ten minutes, to see whether memory and connections stay flat
-	@$(RUN) load --soak $(ARGS)
+soak: .venv/dev .venv-load/made ## locust: 50 users for ten minutes; fails when memory, connections or open files grow
+	@$(RUN) load --shape soak $(ARGS)
 
 faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
 	@$(RUN) tests.faults $(ARGS)

@@ -1,1 +1,1 @@
-"""Load as frontends make it, and the soak: `make load`, `make soak`. The service does not import this."""
+"""Load tests: locust's users, an open loop, and the soak (`make load`, `make soak`). The service does not use it."""

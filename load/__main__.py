@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,83 +11,123 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from load.samples import Sample, sample, verdict
-from load.target import Target, named, own
+from load.target import Target, own_service
 from service.dev.postgres import PostgresError
 from service.settings import ROOT
 
-PYTHON = ROOT / ".venv-load" / "bin" / "python"
-REPORTS = ROOT / "reports"
+LOCUST = [str(ROOT / ".venv-load" / "bin" / "python"), "-m", "locust", "-f", str(ROOT / "load" / "locustfile.py")]
+OPEN_LOOP = [sys.executable, "-m", "load.open_loop"]
 
 SAMPLES = 30
 """Of the service in a soak."""
 
+SOAK_SECONDS = 600
+WEB = ("--web", "-P", "--autostart", "--headful", "--class-picker")
+"""Beginnings of the options that ask for locust's web page."""
+
+EPILOG = """
+All other options are locust's own (locust --help): --users, --run-time, --spawn-rate, --csv, --processes, --master,
+--worker, --web-port (for its web page), --html, --tags, names of users, and those of load/locustfile.py (--think-time,
+--warm-up, --tolerance). With --rate: --run-time, --connections, --warm-up and --tolerance.
+"""
+
 
 def main() -> None:
-    """Lets the users in, and ends with status 1 when the service was not up to them."""
+    """Runs the load, and ends with status 1 when the service did not keep within the bounds."""
     parser = argparse.ArgumentParser(
         prog="python -m load",
-        description="Puts load on a service of its own, or on the one at LOAD_HOST with the tokens in LOAD_TOKENS.",
+        description="Puts load on a service of its own, or on the one that --host names.",
+        epilog=EPILOG,
+        allow_abbrev=False,
     )
-    parser.add_argument("--soak", action="store_true", help="longer, and see whether memory and connections stay flat")
-    parser.add_argument("--users", type=int, default=50, help="at once (%(default)s)")
-    parser.add_argument("--minutes", type=float, help="how long (1, or 10 for a soak)")
-    parser.add_argument("--max-p95", type=float, default=100, metavar="MS", help="milliseconds (%(default)s)")
-    parser.add_argument("--max-error-rate", type=float, default=0, metavar="PERCENT", help="of requests (%(default)s)")
-    arguments = parser.parse_args()
-    arguments.minutes = arguments.minutes or (10 if arguments.soak else 1)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is running is ended in any case
+    parser.add_argument("-H", "--host", default=os.environ.get("LOCUST_HOST"), metavar="URL", help="a running service")
+    parser.add_argument(
+        "--tokens", default=os.environ.get("LOCUST_TOKENS"), metavar="FILE", help="tokens of its users, one a line"
+    )
+    parser.add_argument("--metrics", default="", metavar="URLS", help="of its workers, for a soak; spaces between")
+    parser.add_argument("--shape", help="smoke, average (the default), stress, spike or soak")
+    parser.add_argument("-t", "--run-time", type=seconds, metavar="TIME", help="measured time, such as 90s or 1h30m")
+    parser.add_argument("--rate", type=float, metavar="N", help="open loop: N requests a second, without locust")
+    arguments, rest = parser.parse_known_args()
+    if "--worker" in rest:
+        os.execv(LOCUST[0], [*LOCUST, *rest])  # noqa: S606  # the master has the target and the tokens
+    if arguments.host and not arguments.tokens:
+        parser.error("--host needs --tokens FILE: tokens of its users, one a line")
+    soaks = arguments.shape == "soak"
+    if soaks and arguments.host and not arguments.metrics:
+        parser.error("a soak needs --metrics: the addresses of the workers' metrics, with spaces between")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
     try:
         with ExitStack() as stack:
-            target = named(os.environ) or stack.enter_context(own(arguments.users))
-            if arguments.soak and not target.metrics:
-                parser.error("--soak needs LOAD_METRICS: where each worker's metrics are, with spaces between")
-            locust = stack.enter_context(people(target, arguments))
-            samples = watch(locust, target, arguments.minutes) if arguments.soak else []
-            failed = locust.wait() != 0
+            if arguments.host:
+                target = Target(arguments.host.rstrip("/"), arguments.tokens, arguments.metrics.split())
+            else:
+                target = stack.enter_context(own_service())
+            process = stack.enter_context(generator(command(target, arguments, rest)))
+            samples = watch(process, target, arguments.run_time or SOAK_SECONDS) if soaks else []
+            failed = process.wait() != 0
     except PostgresError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    if len(samples) >= 3:
+    if soaks and not failed:
         flat, words = verdict(samples)
         print(words)
-        failed |= not flat
+        failed = not flat
     sys.exit(failed)
 
 
+def command(target: Target, arguments: argparse.Namespace, rest: list[str]) -> list[str]:
+    """The command of the generator: locust, or the open loop."""
+    reached = ["--host", target.host, "--tokens", target.tokens]
+    if arguments.rate:
+        run_time = arguments.run_time or (SOAK_SECONDS if arguments.shape == "soak" else 60)
+        return [*OPEN_LOOP, *reached, "--rate", str(arguments.rate), "--seconds", str(run_time), *rest]
+    chosen = [*LOCUST, *reached, "--loglevel", "WARNING", "--stop-timeout", "10"]
+    if arguments.run_time:
+        chosen += ["--run-time", str(arguments.run_time)]
+    has_page = any(option.startswith(WEB) for option in rest)
+    if not has_page:
+        chosen += ["--headless"]
+        chosen += [] if "--print-stats" in rest else ["--only-summary"]
+    if arguments.shape or not has_page:
+        chosen += ["--shape", arguments.shape or "average"]
+    return chosen + rest
+
+
 @contextmanager
-def people(target: Target, arguments: argparse.Namespace) -> Iterator[subprocess.Popen[bytes]]:
-    """Locust with all its users, which prints what it saw and writes a report."""
-    report = REPORTS / ("soak.html" if arguments.soak else "load.html")
-    command = [
-        *(str(PYTHON), "-m", "locust", "-f", str(ROOT / "load" / "locustfile.py"), "--host", target.host),
-        *("--headless", "--only-summary", "--loglevel", "WARNING", "--html", str(report), "--stop-timeout", "10"),
-        *("--users", str(arguments.users), "--spawn-rate", "10", "--run-time", f"{60 * arguments.minutes:.0f}s"),
-        *("--max-p95", str(arguments.max_p95), "--max-error-rate", str(arguments.max_error_rate)),
-    ]
-    REPORTS.mkdir(exist_ok=True)
-    print(f"{arguments.users} users on {target.host} for {arguments.minutes:g} min; report: {report}", flush=True)
-    environment = {**os.environ, "LOAD_TOKENS": str(target.tokens)}
-    process = subprocess.Popen(command, env=environment, start_new_session=True)  # Ctrl-C is for us to pass on, once
+def generator(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that sends the load. Ctrl-C reaches it once, from here."""
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         yield process
     finally:
-        process.terminate()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)  # locust then writes its report
         process.wait()
 
 
-def watch(process: subprocess.Popen[bytes], target: Target, minutes: float) -> list[Sample]:
+def watch(process: subprocess.Popen[bytes], target: Target, run_time: int) -> list[Sample]:
     """Samples of the service while the process runs, printed as they come."""
     samples = []
     started = time.monotonic()
     while True:
         try:
-            process.wait(60 * minutes / SAMPLES)
+            process.wait(run_time / SAMPLES)
         except subprocess.TimeoutExpired:
             samples.append(sample(target.metrics, started))
             print(samples[-1], flush=True)
         else:
             return samples
+
+
+def seconds(text: str) -> int:
+    """A time as locust takes it: 90, 90s, 20m, 1h30m."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    if not found or not any(found.groups()):
+        raise argparse.ArgumentTypeError("such as 90s, 20m or 1h30m")
+    hours, minutes, rest = (int(group or 0) for group in found.groups())
+    return 3600 * hours + 60 * minutes + rest
 
 
 if __name__ == "__main__":

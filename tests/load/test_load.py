@@ -1,12 +1,14 @@
-"""The soak's view of a service, and its judgement, on a real one and on made-up runs."""
+"""The command line of the load, and the soak: its samples of a real service and its verdict on made-up runs."""
 
 import time
+from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
 import pytest
 
+from load.__main__ import command, seconds
 from load.samples import Sample, sample, verdict
-from load.target import named
+from load.target import Target
 from tests.ports import free_port, listens
 from tests.serving import serving, until
 
@@ -50,14 +52,41 @@ def test_soak_sees_what_grows(leak: dict[str, Any]) -> None:
     assert words.endswith(": GROWING")
 
 
-def test_load_goes_where_load_host_says(tmp_path: Any) -> None:
-    environment = {"LOAD_HOST": "https://tasks.example/", "LOAD_METRICS": "http://a:9100/metrics http://b:9100/metrics"}
+TARGET = Target("http://127.0.0.1:4000", "tokens.txt", [])
 
-    assert named({}) is None
-    with pytest.raises(SystemExit, match="LOAD_TOKENS"):
-        named(environment)
-    target = named(environment | {"LOAD_TOKENS": "tokens.txt"})
-    assert target is not None
-    assert target.host == "https://tasks.example"
-    assert target.tokens.is_absolute()
-    assert len(target.metrics) == 2
+
+def chosen(*rest: str, shape: str | None = None, run_time: int | None = None, rate: float | None = None) -> str:
+    return " ".join(command(TARGET, Namespace(shape=shape, run_time=run_time, rate=rate), list(rest)))
+
+
+def test_load_passes_on_what_locust_takes() -> None:
+    line = chosen("--csv", "out", "--processes", "2", "--spawn-rate", "100", run_time=90)
+
+    assert "-m locust" in line
+    assert line.endswith(
+        "--run-time 90 --headless --only-summary --shape average --csv out --processes 2 --spawn-rate 100"
+    )
+
+
+@pytest.mark.parametrize("option", ["--web-port=8089", "--autostart", "-P"])
+def test_load_shows_the_page_of_locust_that_is_asked_for(option: str) -> None:
+    assert "--headless" not in chosen(option)
+    assert "--shape" not in chosen(option)
+    assert "--shape stress" in chosen(option, shape="stress")
+
+
+def test_load_with_a_rate_is_an_open_loop() -> None:
+    assert "load.open_loop" in chosen(rate=2000)
+    assert "--rate 2000 --seconds 60" in chosen(rate=2000)
+    assert "--rate 500 --seconds 600" in chosen(rate=500, shape="soak")
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("20m", 1200), ("1h30m", 5400)])
+def test_load_reads_times_as_locust_does(text: str, value: int) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "m", "1.5h", "-3"])
+def test_load_refuses_what_is_no_time(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="1h30m"):
+        seconds(text)

@@ -1,0 +1,162 @@
+"""The locustfile, run by the real locust against the real service."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.api.openapi.document import VERSION
+from service.settings import ROOT
+from tests.serving import Api
+
+PYTHON = ROOT / ".venv-load" / "bin" / "python"
+LOCUST = [str(PYTHON), "-m", "locust", "-f", str(ROOT / "load" / "locustfile.py")]
+
+
+@pytest.fixture
+def tokens(api: Api, tmp_path: Path) -> Path:
+    path = tmp_path / "tokens.txt"
+    path.write_text("".join(f"{api.caller().token}\n" for _ in range(12)))
+    return path
+
+
+def locust(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    command = [*LOCUST, "--headless", "--only-summary", "--warm-up", "0", *options]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def against(api: Api, tokens: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    host = f"http://127.0.0.1:{api.address[1]}"
+    return locust(
+        tokens.parent,
+        "--host",
+        host,
+        "--tokens",
+        str(tokens),
+        "--stop-timeout",
+        "10",
+        "--loglevel",
+        "WARNING",
+        *options,
+    )
+
+
+def test_locust_smoke_passes_reports_and_deletes_what_it_created(
+    api: Api, tokens: Path, rows: Callable[..., list[Any]]
+) -> None:
+    done = against(api, tokens, "--shape", "smoke", "--run-time", "3", "--think-time", "0.05", "--tolerance", "100")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "passed"
+    operations = {re.split(r"  +", line)[1] for line in lines if line.startswith("smoke ")}
+    assert operations >= {"list_tasks", "list_tasks all", "get_task", "create_task", "update_task", "complete_task"}
+    (report,) = tokens.parent.glob("reports/*.html")
+    page = report.read_text()
+    assert "<h1>passed</h1>" in page
+    assert re.search(
+        r"<td>smoke</td><td>list_tasks</td><td>\d+</td><td>0.00 \(0\)</td><td>[\d.]+</td><td>[\d.]+ \(10000\)</td>",
+        page,
+    )
+    for fact in (
+        "Target: http://127.0.0.1",
+        f"version {VERSION}",
+        "Commit of the locustfile: ",
+        "locust 2.",
+        "--shape smoke",
+    ):
+        assert fact in page
+    assert "window.templateArgs" in page  # locust's own report follows
+    assert rows("select count(*) from tasks") == [(0,)], done.stdout + done.stderr
+
+
+def test_locust_gives_each_process_its_own_tokens_and_fails_beyond_a_bound(
+    api: Api, tokens: Path, rows: Callable[..., list[Any]]
+) -> None:
+    options = ("--processes", "2", "-u", "12", "-r", "12", "-t", "6", "--think-time", "0.1", "--tolerance", "0")
+    done = against(api, tokens, *options)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^FAILED: .*list_tasks in stage load: too slow", done.stdout, re.MULTILINE)
+    assert rows("select count(*) from users") == [(12,)]
+
+
+def test_locust_fails_when_the_run_ends_before_all_users_run(api: Api, tokens: Path) -> None:
+    done = against(api, tokens, "-u", "100", "-r", "1", "-t", "2")
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == (
+        "FAILED: stage load was not measured: the run ended before all its users were running"
+    )
+
+
+def test_ci_example_runs_as_it_stands(api: Api, tokens: Path) -> None:
+    """All steps of the job for a deployment but the installation, with a shorter time and with wide bounds."""
+    for name in (".venv-load", "load"):
+        (tokens.parent / name).symlink_to(ROOT / name)
+    workflow = msgspec.yaml.decode((ROOT / "examples" / "ci" / "load-test.yml").read_bytes())
+    steps = [step["run"] for step in workflow["jobs"]["deployment"]["steps"] if "run" in step]
+    assert "pip install" in steps.pop(0)
+    environment = os.environ | {
+        "LOCUST_HOST": f"http://127.0.0.1:{api.address[1]}",
+        "LOAD_TOKENS": tokens.read_text(),
+        "LOCUST_RUN_TIME": "2s",
+        "LOCUST_TOLERANCE": "1000",
+    }
+    tokens.unlink()
+
+    for step in steps:
+        done = subprocess.run(["bash", "-ec", step], cwd=tokens.parent, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    assert done.stdout.endswith("passed\n")
+    assert (tokens.parent / "reports" / "smoke_stats.csv").exists()
+    assert len(list(tokens.parent.glob("reports/*-smoke.html"))) == 1
+
+
+def test_locust_does_not_overwrite_a_report(api: Api, tokens: Path) -> None:
+    report = tokens.parent / "kept.html"
+    report.write_text("mine")
+
+    done = against(api, tokens, "-t", "1", "--html", str(report))
+
+    assert done.returncode == 1
+    assert done.stderr == f"error: {report} exists and is not overwritten: choose another name for --html\n"
+    assert report.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        (b"\n", "{} is empty: it must have a token on each line"),
+        (b"\xff\xfe", "cannot read {}: not a text"),
+        (b"a.b.c\n", "token 1 of {} is not a JWT with a user's id in sub"),
+        (b"a.eyJzdWIiOiAidSIsICJleHAiOiAxfQ.c", "token 1 of {} has expired"),
+        (b"a.eyJzdWIiOiAxfQ.c", "token 1 of {} has a sub that is no text"),
+    ],
+)
+def test_locust_refuses_a_bad_token_file_in_one_line(content: bytes | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.txt"
+    if content is not None:
+        path.write_bytes(content)
+
+    done = locust(tmp_path, "--host", "http://127.0.0.1:9", "--tokens", str(path))
+
+    assert done.returncode == 1
+    assert done.stderr == f"error: {words.format(path)}\n"
+
+
+def test_locust_asks_for_tokens_in_one_line(tmp_path: Path) -> None:
+    done = locust(tmp_path, "--host", "http://127.0.0.1:9", "--loglevel", "WARNING")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --tokens FILE is missing")
+    assert done.stderr.count("\n") == 1
