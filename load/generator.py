@@ -1,0 +1,190 @@
+"""The generator of the open loop: a schedule, and connections that carry one request at a time."""
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Self
+from urllib.parse import urlsplit
+
+import httptools
+
+from load.latency import Results
+from load.traffic import Request, Traffic
+
+TIMEOUT = 10
+"""Seconds without an answer after which a request fails."""
+
+TICK = 0.001
+"""Seconds between two looks at the schedule: the resolution of uvloop's timers."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection with at most one request in flight. It tells the generator of each answer, and when it is lost."""
+
+    def __init__(self, generator: "Generator") -> None:
+        self._generator = generator
+        self._body = b""
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.WriteTransport | None = None
+        self.request: Request | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a TCP transport can write
+        self._generator.on_idle(self)
+
+    def send(self, request: Request) -> None:
+        self.request = request
+        request.sent = time.perf_counter()
+        self._transport.write(request.payload)  # type: ignore[union-attr]  # only idle connections send
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        body, self._body = self._body, b""
+        request, self.request = self.request, None
+        if request:
+            self._generator.on_answer(request, self._parser.get_status_code(), body)
+        if self._parser.should_keep_alive():
+            self._generator.on_idle(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._generator.on_lost(self)
+
+    def abort(self) -> None:
+        self._transport.abort()  # type: ignore[union-attr]
+
+
+class Generator:
+    """Sends requests over a fixed number of connections. A request that finds none idle waits for the next one."""
+
+    def __init__(self, host: str, connections: int, traffic: Traffic) -> None:
+        parts = urlsplit(host)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._address = parts.hostname or "", parts.port or (443 if self._tls else 80)
+        self._traffic = traffic
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._waiting: deque[Request] = deque()
+        self._size = connections
+        self._checked = 0.0
+        self._is_closing = False
+        self._opening: set[asyncio.Task[None]] = set()
+        self.results: Results | None = None  # None while nothing is measured
+        self.measured_from = 0.0
+        self.late: list[float] = []
+        self.errors: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        """Opens the connections. Raises OSError."""
+        for _ in range(self._size):
+            await self._open_one()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_closing = True
+        for connection in list(self._connections):
+            connection.abort()
+        for task in self._opening:
+            task.cancel()
+        await asyncio.sleep(0)  # the transports close in the next iteration of the loop
+
+    async def _open_one(self) -> None:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self), *self._address, ssl=self._tls
+        )
+        self._connections.add(connection)
+
+    async def _reopen(self) -> None:
+        while True:
+            try:
+                return await self._open_one()
+            except OSError:
+                await asyncio.sleep(0.1)
+
+    def start(self, request: Request) -> None:
+        """Sends the request now, or when a connection becomes idle."""
+        if self._idle:
+            self._idle.pop().send(request)
+            if self.results is not None and request.due >= self.measured_from:
+                self.late.append(request.sent - request.due)
+        else:
+            self._waiting.append(request)
+
+    def on_idle(self, connection: Connection) -> None:
+        if self._waiting:
+            connection.send(self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    def on_answer(self, request: Request, status: int, body: bytes) -> None:
+        expected = status == request.status
+        if expected and request.operation == "create_task":
+            self._traffic.on_created(request, body)
+        if not expected:
+            kind = f"{request.operation}: {status or 'no answer'}"
+            self.errors[kind] = self.errors.get(kind, 0) + 1
+        if self.results is not None and request.due >= self.measured_from:
+            now = time.perf_counter()
+            latencies = self.results[request.operation]
+            latencies.scheduled.append(now - request.due)
+            latencies.sent.append(now - request.sent)
+            latencies.failures += not expected
+
+    def on_lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection.request:
+            self.on_answer(connection.request, 0, b"")
+        if self._is_closing:
+            return
+        task = asyncio.ensure_future(self._reopen())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def on_schedule(self, requests: Iterator[Request], rate: float, seconds: float) -> None:
+        """Starts `rate` requests a second, evenly spaced, and waits for their answers."""
+        began = time.perf_counter()
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            while time.perf_counter() < due:
+                self._expire()
+                await asyncio.sleep(TICK)
+            request = next(requests)
+            request.due = due
+            self.start(request)
+        await self._drain()
+
+    async def all_of(self, requests: Iterable[Request]) -> None:
+        """Sends the requests as fast as the connections allow."""
+        for request in requests:
+            while not self._idle and len(self._waiting) >= self._size:
+                self._expire()
+                await asyncio.sleep(TICK)
+            request.due = time.perf_counter()
+            self.start(request)
+        await self._drain()
+
+    async def _drain(self) -> None:
+        while self._waiting or any(connection.request for connection in self._connections):
+            self._expire()
+            await asyncio.sleep(0.01)
+
+    def _expire(self) -> None:
+        """Fails what was sent TIMEOUT seconds ago, and what has waited for a connection for so long."""
+        oldest = time.perf_counter() - TIMEOUT
+        if self._checked < oldest + TIMEOUT - 1:  # once a second is enough
+            self._checked = oldest + TIMEOUT
+            for connection in list(self._connections):
+                if connection.request and connection.request.sent < oldest:
+                    connection.abort()
+        while self._waiting and self._waiting[0].due < oldest:
+            request = self._waiting.popleft()
+            request.sent = time.perf_counter()
+            self.on_answer(request, 0, b"")

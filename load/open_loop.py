@@ -1,0 +1,80 @@
+"""An open-loop generator: requests start on a schedule, whether or not the service has answered earlier ones.
+
+A user of locust sends nothing while it waits for an answer, so a stall of one second delays one request of each user.
+Here the requests that are due in that second are sent late, and their latency counts from when they were due.
+"""
+
+import argparse
+import gc
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from load.generator import Generator
+from load.latency import DIFFERENCE, Results, cuts
+from load.traffic import Traffic, read_users
+
+LATE = 25
+"""Milliseconds by which the generator may be late at p99: beyond this it measures itself."""
+
+
+async def run(arguments: argparse.Namespace) -> bool:
+    """Runs the load, prints its figures, and says whether it passed."""
+    users = read_users(arguments.tokens)
+    traffic = Traffic(urlsplit(arguments.host).netloc, users)
+    generator = Generator(arguments.host, arguments.connections, traffic)
+    rate, seconds, warm_up = arguments.rate, arguments.seconds, arguments.warm_up
+    print(f"{rate:,g} requests a second for {seconds:g} s on {arguments.host}, {len(users)} users", flush=True)
+    async with generator:
+        await generator.all_of(traffic.set_up())
+        if generator.errors:
+            print(f"FAILED: the users cannot create their tasks: {generator.errors}")
+            return False
+        gc.freeze()
+        generator.results = results = Results(arguments.tolerance)
+        generator.measured_from = time.perf_counter() + warm_up
+        cpu, clock = time.process_time(), time.perf_counter()
+        await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
+        cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+        generator.results = None
+        for kind, count in sorted(generator.errors.items()):
+            print(f"{kind}: {count:,}")
+        await generator.all_of(traffic.clean_up())
+    print(results)
+    answered = sum(len(latencies.sent) - latencies.failures for latencies in results.values()) / (clock - warm_up)
+    late = cuts(generator.late)
+    print(f"Answered: {answered:,.0f} a second. The generator used {100 * cpu / clock:.0f} % of a core.")
+    print(
+        f"With a connection idle, it sent {late[0]:.1f} ms (p50) and {late[2]:.1f} ms (p99) after the scheduled start."
+    )
+    print(DIFFERENCE)
+    reasons = results.reasons_to_fail()
+    if late[2] > LATE * arguments.tolerance:
+        reasons.append("the generator was late: these figures are partly its own")
+    print(f"FAILED: {'; '.join(reasons)}" if reasons else "passed", flush=True)
+    return not reasons
+
+
+def main() -> None:
+    """Ends with status 1 when the run fails."""
+    parser = argparse.ArgumentParser(prog="python -m load.open_loop")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--warm-up", type=float, default=5)
+    parser.add_argument("--tolerance", type=float, default=1)
+    try:
+        sys.exit(not uvloop.run(run(parser.parse_args())))
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
