@@ -67,7 +67,7 @@ def test_docs_name_files_that_are_there(page: Path) -> None:
 def test_docs_name_settings_that_are_there(page: Path) -> None:
     named = re.findall(r"(?<=`)[A-Z]+(?:_[A-Z]+)+(?=`)|\b[A-Z]+(?:_[A-Z]+)+(?==)", page.read_text())
     settings = {field.name.upper() for field in msgspec.structs.fields(Settings)}
-    of_the_load = set(re.findall(r"LOAD_[A-Z]+", (ROOT / "load" / "target.py").read_text()))
+    of_the_load = set(re.findall(r"LOCUST_[A-Z]+", (ROOT / "load" / "locustfile.py").read_text()))
 
     assert set(named) <= settings | of_the_load
 
