@@ -39,7 +39,10 @@ from service.tasks.query import signing_key
 
 @cache
 def openapi() -> Response:
-    """Describe this API as an OpenAPI document."""
+    """Describe this API as an OpenAPI document.
+
+    Client generators read it.
+    """
     return Response(
         200, encode(document(ROUTES, tasks.OPERATIONS | probes.OPERATIONS | docs_page.OPERATIONS, tasks.PATH))
     )

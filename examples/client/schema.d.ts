@@ -11,10 +11,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the user's tasks, newest first */
+        /**
+         * List the user's tasks, newest first
+         * @description All of them, as an array. With `limit` it is one page, and `Link` has the address of the next one. The filters and the order may be combined.
+         */
         get: operations["list_tasks"];
         put?: never;
-        /** Create a task */
+        /**
+         * Create a task
+         * @description With an `Idempotency-Key`, a repeat of the request creates no second task. It returns the first one, as it is now.
+         */
         post: operations["create_task"];
         delete?: never;
         options?: never;
@@ -29,12 +35,21 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a task */
+        /**
+         * Get a task
+         * @description Its `ETag` goes into the `If-Match` of a change. Another user's task is 404, as if it did not exist.
+         */
         get: operations["get_task"];
-        /** Change a task's title, its description or both */
+        /**
+         * Change a task's title, its description or both
+         * @description An absent member keeps its value, and `null` clears the description. `completed` is not changed here.
+         */
         put: operations["update_task"];
         post?: never;
-        /** Delete a task */
+        /**
+         * Delete a task
+         * @description A repeat of the request is 404.
+         */
         delete: operations["delete_task"];
         options?: never;
         head?: never;
@@ -54,7 +69,10 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** Mark a task as completed or not completed; without a body, flip it */
+        /**
+         * Mark a task as completed or not completed; without a body, flip it
+         * @description With a body, a repeat of the request does no harm. Without one, it flips the task back.
+         */
         patch: operations["complete_task"];
         trace?: never;
     };
@@ -65,7 +83,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell that the process answers, in the words that older frontends expect */
+        /**
+         * Tell that the process answers, in the words that older frontends expect
+         * @description The database is not asked.
+         */
         get: operations["health"];
         put?: never;
         post?: never;
@@ -82,7 +103,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell that the process answers */
+        /**
+         * Tell that the process answers
+         * @description For a liveness probe: when it fails, restart the process. The database is not asked.
+         */
         get: operations["livez"];
         put?: never;
         post?: never;
@@ -99,7 +123,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell whether this process should get traffic, and if not, why */
+        /**
+         * Tell whether this process should get traffic, and if not, why
+         * @description For a readiness probe. `errors` has a member for each reason.
+         */
         get: operations["readyz"];
         put?: never;
         post?: never;
@@ -116,7 +143,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Describe this API as an OpenAPI document */
+        /**
+         * Describe this API as an OpenAPI document
+         * @description Client generators read it.
+         */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -133,7 +163,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show this documentation as a page where you can try the operations */
+        /**
+         * Show this documentation as a page where you can try the operations
+         * @description It loads nothing from other hosts.
+         */
         get: operations["docs"];
         put?: never;
         post?: never;
@@ -1107,6 +1140,15 @@ export interface operations {
                     "application/json": components["schemas"]["Alive"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
         };
     };
     livez: {
@@ -1134,6 +1176,15 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Alive"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -1171,6 +1222,15 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Service Unavailable */
             503: {
                 headers: {
@@ -1206,6 +1266,15 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
         };
     };
     docs: {
@@ -1228,6 +1297,15 @@ export interface operations {
                 };
                 content: {
                     "text/html; charset=utf-8": string;
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };

@@ -46,12 +46,18 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def health() -> Response:
-    """Tell that the process answers, in the words that older frontends expect."""
+    """Tell that the process answers, in the words that older frontends expect.
+
+    The database is not asked.
+    """
     return Response(200, encode(Alive("healthy")))
 
 
 def livez() -> Response:
-    """Tell that the process answers."""
+    """Tell that the process answers.
+
+    For a liveness probe: when it fails, restart the process. The database is not asked.
+    """
     return Response(200, encode(Alive("alive")))
 
 
@@ -82,7 +88,10 @@ class Health:
             await asyncio.sleep(self._settings.probe_interval)
 
     def readyz(self) -> Response:
-        """Tell whether this process should get traffic, and if not, why."""
+        """Tell whether this process should get traffic, and if not, why.
+
+        For a readiness probe. `errors` has a member for each reason.
+        """
         database, age = self._database, time.monotonic() - self._database.answered
         reasons = []
         if self.stopping:

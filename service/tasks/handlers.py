@@ -38,7 +38,10 @@ complete_body = msgspec.json.Decoder(CompleteTask)
 
 
 async def create_task(request: Request) -> Response:
-    """Create a task."""
+    """Create a task.
+
+    With an `Idempotency-Key`, a repeat of the request creates no second task. It returns the first one, as it is now.
+    """
     body = await request.json(create_body)
     values = (body.title, body.description, body.completed)
     key = request.headers.get(b"idempotency-key")
@@ -63,7 +66,10 @@ def _created(request: Request, row: Row, version: int, headers: Headers = ()) ->
 
 
 async def get_task(request: Request) -> Response:
-    """Get a task."""
+    """Get a task.
+
+    Its `ETag` goes into the `If-Match` of a change. Another user's task is 404, as if it did not exist.
+    """
     known = parse_if_none_match(request.headers)
     rows = await request.database.run(GET_TASK, request.user.id, request.resource_id)
     if not rows:
@@ -72,7 +78,10 @@ async def get_task(request: Request) -> Response:
 
 
 async def update_task(request: Request) -> Response:
-    """Change a task's title, its description or both."""
+    """Change a task's title, its description or both.
+
+    An absent member keeps its value, and `null` clears the description. `completed` is not changed here.
+    """
     body = await request.json(update_body)
     if body.title is UNSET and body.description is UNSET:
         raise invalid(["body"], "has neither title nor description: there is nothing to update", "missing")
@@ -83,14 +92,20 @@ async def update_task(request: Request) -> Response:
 
 
 async def complete_task(request: Request) -> Response:
-    """Mark a task as completed or not completed; without a body, flip it."""
+    """Mark a task as completed or not completed; without a body, flip it.
+
+    With a body, a repeat of the request does no harm. Without one, it flips the task back.
+    """
     body = await request.body()
     completed = decode(complete_body, body).completed if body else None
     return _changed(await _write(request, COMPLETE_TASK, COMPLETE_TASK_IF_MATCH, completed))
 
 
 async def delete_task(request: Request) -> Response:
-    """Delete a task."""
+    """Delete a task.
+
+    A repeat of the request is 404.
+    """
     await _write(request, DELETE_TASK, DELETE_TASK_IF_MATCH)
     return Response(204, headers=())
 

@@ -23,7 +23,11 @@ LIST_TASKS = Statement("list_tasks", batch_columns=(1,), fixed_arguments=(PAGE,)
 
 
 async def list_tasks(request: Request) -> Response:
-    """List the user's tasks, newest first."""
+    """List the user's tasks, newest first.
+
+    All of them, as an array. With `limit` it is one page, and `Link` has the address of the next one. The filters and
+    the order may be combined.
+    """
     known = parse_if_none_match(request.headers)
     if not request.query:
         query = ListQuery()

@@ -123,10 +123,29 @@ def test_openapi_is_what_the_command_prints() -> None:
     assert json.loads(printed.stdout) == DOCUMENT
 
 
-def test_openapi_has_the_version_of_the_project() -> None:
+def test_openapi_has_the_version_licence_and_authors_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert DOCUMENT["info"]["version"] == project["version"]
+    assert DOCUMENT["info"]["license"]["identifier"] == project["license"]
+    assert DOCUMENT["info"]["contact"] == project["authors"][0]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
+def test_openapi_has_what_linters_require_of_each_operation(method: str, path: str, operation: dict[str, Any]) -> None:
+    """`make client-check` runs the linters."""
+    assert operation["summary"]
+    assert operation["description"]
+    assert any("400" <= status < "500" for status in operation["responses"])
+
+
+@pytest.mark.parametrize("path", [path for _, path, operation in OPERATIONS if not operation["security"]])
+def test_openapi_documents_too_large_headers_of_the_operations_without_a_token(api: Api, path: str) -> None:
+    response = api.anonymous.get(path, headers={"X": "x" * 20_000})
+
+    assert response.status_code == 431
+    assert_example(response)
+    assert "x-request-id" not in response.headers
 
 
 def test_openapi_has_the_route_table_and_nothing_else() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
+from inspect import getdoc
 from typing import Any
 
 import msgspec
@@ -10,10 +11,12 @@ import msgspec
 from service.api import problems
 from service.api.openapi.operation import REQUEST_ID, RESPONSE_HEADERS, JSONObject, Operation, Parameter
 from service.api.payloads import PROBLEM
-from service.api.problems import Problem, ProblemDocument, ProblemType, invalid
+from service.api.problems import HEADERS_TOO_LARGE, Problem, ProblemDocument, ProblemType, invalid
 from service.api.routing import Route
 
 VERSION = "0.1.0"
+LICENSE = {"name": "MIT", "identifier": "MIT"}
+CONTACT = {"name": "The task service authors"}
 
 Schemas = dict[Any, JSONObject]
 """The schema of each type, or a reference to it."""
@@ -26,7 +29,7 @@ BEFORE_ROUTING = (
     problems.NOT_FOUND,
     problems.METHOD_NOT_ALLOWED,
     problems.REQUEST_TIMEOUT,
-    problems.HEADERS_TOO_LARGE,
+    HEADERS_TOO_LARGE,
     problems.OVERLOADED,
 )
 """The problems of requests that no operation sees."""
@@ -63,10 +66,12 @@ def document(routes: Iterable[Route], operations: Mapping[str, Operation], path:
     for route in routes:
         name = route.handler.__name__
         operation = operations[name]
+        summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
         parameters = (*re.findall(r"{(\w+)}", route.path), *operation.parameters, *REQUEST_ID)
         documented = paths.setdefault(route.path, {})[route.method.lower()] = {
             "operationId": name,
-            "summary": (route.handler.__doc__ or "").partition("\n")[0].removesuffix("."),
+            "summary": summary.removesuffix("."),
+            "description": description.replace("\n", " "),
             "tags": ["service" if route.public else "tasks"],
             "security": [] if route.public else [{"bearerAuth": []}],
             "parameters": [_ref("parameters", parameter) for parameter in parameters],
@@ -81,7 +86,13 @@ def document(routes: Iterable[Route], operations: Mapping[str, Operation], path:
         declared |= operation.parameters
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Task service", "version": VERSION, "description": DESCRIPTION},
+        "info": {
+            "title": "Task service",
+            "version": VERSION,
+            "description": DESCRIPTION,
+            "license": LICENSE,
+            "contact": CONTACT,
+        },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
         "paths": paths,
@@ -128,7 +139,9 @@ def _without_body(status: int, names: Iterable[str]) -> JSONObject:
 def _problems(route: Route, operation: Operation) -> Iterator[Problem]:
     """Every problem that the operation at this route can answer with."""
     yield from operation.problems
-    if not route.public:
+    if route.public:
+        yield Problem(HEADERS_TOO_LARGE)  # the only 4xx of a probe; linters require one
+    else:
         yield Problem(problems.UNAUTHORIZED)
         yield invalid(["path", "user_id"], "is not a UUID", "uuid")
         yield Problem(problems.FORBIDDEN)
@@ -158,7 +171,9 @@ def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
                 "content": {media_type: {"schema": schemas[ProblemDocument], "examples": {}}},
             },
         )
-        sent = {b"x-request-id", *dict(problem.headers)}
+        sent = set(dict(problem.headers))
+        if problem.type is not HEADERS_TOO_LARGE:  # which is sent before the request has an id
+            sent.add(b"x-request-id")
         response["headers"] |= {
             name: _ref("headers", name) for name in RESPONSE_HEADERS if name.lower().encode() in sent
         }

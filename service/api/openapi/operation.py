@@ -31,7 +31,7 @@ class ResponseHeader(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation. The route table has its method and path, the handler's docstring its summary.
+    """One operation. The route table has its method and path, the handler's docstring its summary and description.
 
     The problems that follow from the path, the parameters and the body are added by document.py; `problems` has the
     others, as the examples that the document shows.
