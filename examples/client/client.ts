@@ -28,6 +28,11 @@ export class Problem extends Error {
 /** No answer after several tries. A write may have been saved: repeat it with the same key or entity tag. */
 export class NoAnswer extends Error {}
 
+/** An Idempotency-Key. `crypto.randomUUID` is missing from pages over http, as on a phone during development. */
+export function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+}
+
 export class TaskClient {
   readonly #url: string;
   readonly #token: () => string | Promise<string>;
@@ -52,8 +57,7 @@ export class TaskClient {
   get = (id: string) => this.#task("GET", `/${id}`);
 
   /** Creates one task, however often it is called with the same `key` and body. */
-  create = (body: NewTask, key: string = crypto.randomUUID()) =>
-    this.#task("POST", "", { "Idempotency-Key": key }, body);
+  create = (body: NewTask, key = newKey()) => this.#task("POST", "", { "Idempotency-Key": key }, body);
 
   update = (id: string, etag: string, body: Change) => this.#task("PUT", `/${id}`, { "If-Match": etag }, body);
 

@@ -36,6 +36,8 @@ def page(
 ) -> Iterator[Page]:
     with browser.new_page(
         viewport={"width": request.param, "height": 844 if request.param == 390 else 700},
+        has_touch=request.param == 390,
+        is_mobile=request.param == 390,
         device_scale_factor=2,
         color_scheme=scheme,
         reduced_motion="reduce",

@@ -47,7 +47,7 @@ function userOf(jwt: string): string {
 }
 
 async function startSession(): Promise<void> {
-  const credentials = { address: address.value.replace(/\/+$/, ""), token: token.value };
+  const credentials = { address: new URL(address.value).origin, token: token.value };
   continueButton.disabled = true;
   try {
     // The line that `make dev` prints may be pasted as it is, with all that is around the token.

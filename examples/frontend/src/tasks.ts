@@ -1,6 +1,6 @@
 // The list as it is shown. A change shows at once, and is taken back when the service refuses it. Knows no DOM.
 
-import { NoAnswer, Problem } from "../../client/client.js";
+import { newKey, NoAnswer, Problem } from "../../client/client.js";
 import type { NewTask, Query, Task, TaskClient, Versioned } from "../../client/client.js";
 
 const PAGE = 20;
@@ -69,7 +69,7 @@ export class Tasks {
   async add(body: NewTask): Promise<void> {
     // While it is unknown whether the task was saved, the same text repeats the same request.
     const text = JSON.stringify(body);
-    const key = this.#unanswered?.text === text ? this.#unanswered.key : crypto.randomUUID();
+    const key = this.#unanswered?.text === text ? this.#unanswered.key : newKey();
     const now = new Date().toISOString();
     const draft = { id: key, user_id: "", description: null, completed: false, created_at: now, updated_at: now };
     const entry: Entry = { shown: { ...draft, ...body }, saved: undefined, isDeleted: false, pending: 0 };

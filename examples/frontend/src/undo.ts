@@ -25,6 +25,8 @@ export class Undo {
     this.#element = element;
     this.#actions = actions;
     element.querySelector("button")?.addEventListener("click", () => this.undo());
+    const kbd = element.querySelector("kbd") as HTMLElement;
+    kbd.textContent = /Mac|iP/.test(navigator.platform) ? "⌘Z" : "Ctrl+Z";
     // The time stands still while the pointer is over the message or its button has the focus.
     for (const type of ["pointerenter", "focusin"]) element.addEventListener(type, () => this.#stop());
     element.addEventListener("pointerleave", () => element.contains(document.activeElement) || this.#start());
