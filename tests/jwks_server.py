@@ -1,4 +1,4 @@
-"""An issuer's key set over HTTP on loopback, which can go away and come back."""
+"""An issuer that serves a key set over HTTP on loopback, and can be stopped and started again."""
 
 import ssl
 import threading
@@ -22,7 +22,7 @@ def self_signed() -> bytes:
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks are set back at times
+        .not_valid_before(now - timedelta(days=1))  # clocks may be set back
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
@@ -32,13 +32,14 @@ def self_signed() -> bytes:
 
 
 class JwksServer:
-    """Answers every GET with `status` and `document`, and counts them. Clearing `answering` holds the answers back.
+    """Answers every GET with `status` and `document`. While `answering` is not set, it answers nothing.
 
-    `trickle`, if there is one, is sent instead, in a byte each 10 ms; `left` counts callers who did not hear it out.
+    `targets` are those of the requests; `fetches` is their number. A `trickle` that is not empty is sent instead of the
+    answer, one byte every 10 ms; `left` counts the clients that disconnected before its end.
     """
 
     def __init__(self, document: bytes, certificate: Path | None = None) -> None:
-        """With `certificate`, over TLS: a self-signed certificate is written there, with its key."""
+        """With `certificate`, serves TLS with a self-signed certificate, written to that file with its key."""
         self.document = document
         self.context: ssl.SSLContext | None = None
         if certificate:
@@ -47,11 +48,16 @@ class JwksServer:
             self.context.load_cert_chain(certificate)
         self.status = 200
         self.trickle = b""
-        self.fetches = self.left = 0
+        self.targets: list[str] = []
+        self.left = 0
         self.answering = threading.Event()
         self.answering.set()
         self.port = 0
         self.start()
+
+    @property
+    def fetches(self) -> int:
+        return len(self.targets)
 
     @property
     def url(self) -> str:
@@ -62,7 +68,7 @@ class JwksServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                issuer.fetches += 1
+                issuer.targets.append(self.path)
                 issuer.answering.wait()
                 for byte in issuer.trickle:
                     try:

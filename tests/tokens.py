@@ -1,4 +1,4 @@
-"""Tokens as issuers sign them, and as nobody should: the keys, the texts, and an Authenticator to show them to."""
+"""Signing keys, tokens as issuers sign them and as no issuer does, and an Authenticator that verifies them."""
 
 import asyncio
 import base64
@@ -15,6 +15,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from service.api.problems import ProblemType, problem_for
 from service.auth.authenticator import Authenticator
 from service.auth.errors import InvalidToken, KeysUnavailable
+from service.auth.jwks import LIMITS, JwksLimits
 from service.settings import Settings
 
 ALGORITHMS: dict[str, Algorithm] = get_default_algorithms()
@@ -25,7 +26,7 @@ def base64url(data: bytes) -> bytes:
 
 
 class SigningKey:
-    """A key that signs whatever it is given. `jwk` is its public half."""
+    """A private key. `jwk` is its public half."""
 
     def __init__(self, algorithm: str, kid: str | None = None) -> None:
         self.algorithm = algorithm
@@ -80,7 +81,7 @@ ED, ROTATED, STRANGER = KEYS["EdDSA"], SigningKey("EdDSA", "key-2"), SigningKey(
 
 
 def credentials(signer: Signer, header: str | None = None, payload: str | None = None) -> bytes:
-    """The Authorization header's value, signed, whatever the two JSON texts say."""
+    """The value of an Authorization header: a signed token with these two JSON texts, valid or not."""
     signed = base64url((header or header_text(signer)).encode()) + b"." + base64url((payload or claims()).encode())
     return b"Bearer " + signed + b"." + base64url(signer.sign(signed))
 
@@ -98,20 +99,24 @@ def claims(**changes: str | None) -> str:
 
 
 def json_text(members: dict[str, Any]) -> str:
-    """An object of members that are JSON already, so that it can hold what json.dumps would not write."""
+    """An object of members that are JSON texts already: json.dumps cannot write `1e999` or a repeated member."""
     return "{" + ", ".join(f'"{name}": {value}' for name, value in members.items() if value is not None) + "}"
 
 
 def other_last_character(token: bytes) -> bytes:
-    """Flips the last bit, which belongs to no byte of the signature."""
+    """The token with its last bit flipped. The bit is padding of the base64url text, so the signature is the same."""
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet.index(token[-1:]) ^ 1
     return token[:-1] + alphabet[last : last + 1]
 
 
 @asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Authenticator]:
-    authenticator = Authenticator(Settings(database_url="postgresql://", jwt_leeway=LEEWAY, **settings))
+async def running(
+    limits: JwksLimits = LIMITS, clock: Callable[[], float] = time.time, **settings: Any
+) -> AsyncIterator[Authenticator]:
+    """An Authenticator with these settings, opened and closed."""
+    chosen = Settings(database_url="postgresql://", jwt_leeway=LEEWAY, **settings)
+    authenticator = Authenticator(chosen, limits, clock)
     await authenticator.open()
     try:
         yield authenticator
@@ -131,4 +136,4 @@ async def until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         await asyncio.sleep(0.002)
-    raise AssertionError("it never came true")
+    raise AssertionError("the condition is still false after 10 s")

@@ -1,4 +1,4 @@
-"""Why a token has no user. What each means for an HTTP caller is decided in api/problems.py."""
+"""Why a request has no user. api/problems.py decides what each error means for an HTTP client."""
 
 
 class InvalidToken(Exception):
@@ -6,4 +6,4 @@ class InvalidToken(Exception):
 
 
 class KeysUnavailable(Exception):
-    """The issuer cannot be asked for the key that the token needs."""
+    """The issuer's key set could not be read, so a token with an unknown key can be neither accepted nor refused."""

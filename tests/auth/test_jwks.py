@@ -1,4 +1,4 @@
-"""The issuer's key set: which keys count, and how the service lives through rotation and absence."""
+"""The issuer's key set: which keys are usable, rotation, and an issuer that is slow, unreachable or wrong."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from service.api.problems import NO_KEYS, UNAUTHORIZED
 from service.app import create_app
+from service.auth.jwks import JwksLimits
 from service.db.database import Database
 from service.observability.log import STDOUT, Output
 from service.settings import SettingsError, read_settings
@@ -109,22 +110,17 @@ async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer)
 
 
 @pytest.mark.parametrize("header", [{}, {"kid": None}], ids=["unknown kid", "no kid and two keys"])
-async def test_jwks_unknown_keys_cost_one_fetch(
-    header: dict[str, None], issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_jwks_unknown_keys_cost_one_fetch(header: dict[str, None], issuer: JwksServer) -> None:
     issuer.document = key_set(ED, ROTATED)
-    async with running(jwks_url=issuer.url) as authenticator:
+    async with running(JwksLimits(wait=2), jwks_url=issuer.url) as authenticator:  # less than JWKS_COOLDOWN
         await authenticator.verify(credentials(ED))
         unknown = credentials(STRANGER, header_text(STRANGER, **header))
         assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {UNAUTHORIZED}
-        monkeypatch.setattr("service.auth.jwks.WAIT_SECONDS", 0.01)  # which is over before the cool-down is
         assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {NO_KEYS}
         assert issuer.fetches == 2
 
 
-async def test_jwks_new_key_is_never_refused_because_of_a_strangers(
-    issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_jwks_new_key_is_never_refused_because_of_a_strangers(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url, jwks_cooldown=0.2) as authenticator:
         await authenticator.verify(credentials(ED))
         assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
@@ -148,8 +144,8 @@ async def test_jwks_concurrent_callers_share_one_fetch(issuer: JwksServer) -> No
         issuer.document = key_set(ROTATED)
         callers = [asyncio.create_task(authenticator.verify(credentials(ROTATED))) for _ in range(50)]
         await until(lambda: issuer.fetches == 2)
-        callers.pop().cancel()  # one who leaves takes nothing from the others
-        await asyncio.sleep(0.1)  # the refresh that falls due shares it too
+        callers.pop().cancel()  # which must not cancel the read of the rest
+        await asyncio.sleep(0.1)  # meanwhile a refresh falls due, and shares the read
         assert issuer.fetches == 2
         issuer.answering.set()
         assert {user.id_text for user in await asyncio.gather(*callers)} == {ADA}
@@ -165,10 +161,9 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
         assert (await first).id_text == ADA
 
 
-async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.auth.jwks.RETRY_SECONDS", 0.01)
+async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer) -> None:
     issuer.stop()
-    async with running(jwks_url=issuer.url) as authenticator:
+    async with running(JwksLimits(retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) is NO_KEYS
         issuer.start()
         await until(lambda: issuer.fetches > 0)
@@ -190,29 +185,22 @@ async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: J
             assert await refusal(authenticator, authorization) is UNAUTHORIZED
 
 
-async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running(jwks_url=issuer.url) as authenticator:
+async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer) -> None:
+    async with running(JwksLimits(wait=1), jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.answering.clear()
-        patient = asyncio.create_task(refusal(authenticator, credentials(STRANGER)))
-        await until(lambda: issuer.fetches == 2)
-        monkeypatch.setattr("service.auth.jwks.WAIT_SECONDS", 0.01)
         assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
         issuer.answering.set()
-        assert await patient is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
 
 
 @pytest.mark.parametrize("start", [HEAD + b"X: ", HEAD + b"\r\n"], ids=["head", "body"])
-async def test_jwks_issuer_that_trickles_is_given_up(
-    start: bytes, issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.auth.jwks.READ_SECONDS", 0.2)
-    monkeypatch.setattr("service.auth.jwks.RETRY_SECONDS", 0.01)
+async def test_jwks_issuer_that_trickles_is_given_up(start: bytes, issuer: JwksServer) -> None:
     issuer.trickle = start + b" " * 10_000
-    async with running(jwks_url=issuer.url) as authenticator:
+    async with running(JwksLimits(read=0.2, retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) is NO_KEYS
         issuer.trickle = b""
         await until(lambda: issuer.fetches > 1)
@@ -314,7 +302,7 @@ async def test_close_leaves_no_task(issuer: JwksServer) -> None:
 
 async def test_start_that_fails_leaves_no_task(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(_: Database) -> None:
-        raise RuntimeError("which the test has asked for")
+        raise RuntimeError("raised by the test")
 
     async def receive() -> Message:
         return {"type": "lifespan.startup"}
