@@ -176,7 +176,8 @@ class Page(Client):
     def open_task(self) -> None:
         if self.etags:
             task_id, etag = random.choice(list(self.etags.items()))
-            self.call("get_task", "GET", f"/{task_id}", (200, 304), None, {"If-None-Match": etag})
+            known = {"If-None-Match": etag} if random.random() < 0.5 else {}
+            self.call("get_task", "GET", f"/{task_id}", (200, 304), None, known)
 
     @tag("write")
     @task(3)
@@ -309,7 +310,7 @@ class Recorder:
         self.environment = environment
 
     def fire(self, **request: Any) -> None:
-        stage, milliseconds = request["context"]["stage"], request["response_time"]
+        stage, milliseconds = request["context"].get("stage", RUN.stage), request["response_time"]
         rounded = round(milliseconds, 1) if milliseconds < 100 else round(milliseconds)
         RUN.results[stage, request["name"]].add({rounded: 1}, request["exception"] is not None)
         if stage or not RUN.measuring:  # locust's tables leave out users that stop, as the verdict does
@@ -369,17 +370,17 @@ def on_stage(environment: Environment, stage: str) -> None:
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
-    add = parser.add_argument
+    add = parser.add_argument  # defaults are floats: the web page takes the type of a default
     seconds: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
     tokens = "tokens of users, one a line; a worker gets its tokens from the master"
     add("--tokens", type=token_file, env_var="LOCUST_TOKENS", metavar="FILE", include_in_web_ui=False, help=tokens)
     add("--shape", choices=list(SHAPES), include_in_web_ui=False, help="vary the users by SHAPES, from --users")
-    add("--warm-up", default=5, help="not judged, after all users are running (5)", **seconds)
-    add("--think-time", default=1, help="mean pause of a user between two requests (1)", **seconds)
+    add("--warm-up", default=5.0, help="not judged, after all users are running (5)", **seconds)
+    add("--think-time", default=1.0, help="mean pause of a user between two requests (1)", **seconds)
     add(
         "--tolerance",
         type=float,
-        default=1,
+        default=1.0,
         env_var="LOCUST_TOLERANCE",
         metavar="FACTOR",
         help="multiply BOUNDS' times",
@@ -422,6 +423,12 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
     runner.register_message("results", lambda msg, **_: RUN.merge(msg.data))
     if not options.tokens:
         sys.exit("error: --tokens FILE is missing: tokens of users, one a line (python -m service token --count 200)")
+    if options.headless and not environment.host:
+        sys.exit("error: --host URL is missing: the address of the service")
+    environment._filter_tasks_by_tags()
+    environment.user_classes[:] = [user for user in environment.user_classes if user.tasks]  # locust fails without
+    if not environment.user_classes:
+        sys.exit("error: no request of these users has the tags that --tags and --exclude-tags leave")
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{options.shape or PLAIN[0].name}.html"
     options.html_file = options.html_file or f"{options.reports}/{name}"
     if Path(options.html_file).exists():
@@ -538,18 +545,21 @@ def on_quitting(environment: Environment, **_: Any) -> None:
 
 def complete_report(environment: Environment, words: str, table: list[list[str]]) -> None:
     """Puts the verdict, the bounds and the versions above locust's own report."""
-    path = Path(environment.parsed_options.html_file)
+    options = environment.parsed_options
+    path = Path(options.html_file)
     path.parent.mkdir(parents=True, exist_ok=True)
     page = path.read_text() if path.exists() else get_html_report(environment, show_download_link=False)
     facts = {
         "Target": f"{environment.host}, version {RUN.service}",
         "Commit of the locustfile": commit(),
         "Generator": f"locust {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        "Users": f"{options.num_users}, think time {options.think_time:g} s, warm-up {options.warm_up:g} s",
         "Options": " ".join(sys.argv[1:]),
     }
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in [HEADINGS, *table]]
+    cells = [f"<th>{'<th>'.join(HEADINGS)}"]
+    cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in table]
     section = f"""<section style="font-family: sans-serif; margin: 2em auto; max-width: 1150px">
-<h1>{html.escape(words)}</h1><table cellpadding="4"><tr>{"</tr><tr>".join(cells)}</tr></table>
+<h1>{html.escape(words)}</h1><table cellpadding="4" style="text-align: left"><tr>{"</tr><tr>".join(cells)}</tr></table>
 <p>{"<br>".join(f"{name}: {html.escape(fact)}" for name, fact in facts.items())}</p></section>"""
     path.write_text(page.replace("<body>", f"<body>{section}", 1))
 

@@ -80,7 +80,22 @@ def test_locust_smoke_passes_reports_and_deletes_what_it_created(
 def test_locust_gives_each_process_its_own_tokens_and_fails_beyond_a_bound(
     api: Api, tokens: Path, rows: Callable[..., list[Any]]
 ) -> None:
-    options = ("--processes", "2", "-u", "12", "-r", "12", "-t", "6", "--think-time", "0.1", "--tolerance", "0")
+    options = (
+        "--tags",
+        "read",
+        "--processes",
+        "2",
+        "-u",
+        "12",
+        "-r",
+        "12",
+        "-t",
+        "6",
+        "--think-time",
+        "0.1",
+        "--tolerance",
+        "0",
+    )
     done = against(api, tokens, *options)
 
     assert done.returncode == 1, done.stdout + done.stderr
@@ -154,9 +169,22 @@ def test_locust_refuses_a_bad_token_file_in_one_line(content: bytes | None, word
     assert done.stderr == f"error: {words.format(path)}\n"
 
 
-def test_locust_asks_for_tokens_in_one_line(tmp_path: Path) -> None:
-    done = locust(tmp_path, "--host", "http://127.0.0.1:9", "--loglevel", "WARNING")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host", "http://127.0.0.1:9"], "error: --tokens FILE is missing"),
+        (["--tokens", "tokens.txt"], "error: --host URL is missing"),
+        (
+            ["--host", "http://127.0.0.1:9", "--tokens", "tokens.txt", "--tags", "red"],
+            "error: no request of these users",
+        ),
+    ],
+)
+def test_locust_names_in_one_line_what_is_missing(options: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens.txt").write_text("a.eyJzdWIiOiAidSJ9.c\n")
+
+    done = locust(tmp_path, *options, "--loglevel", "ERROR")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("error: --tokens FILE is missing")
+    assert done.stderr.startswith(words)
     assert done.stderr.count("\n") == 1
