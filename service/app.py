@@ -49,7 +49,7 @@ def openapi() -> Response:
 
 
 ROUTES = [
-    Route("GET", "/api/{user_id}/tasks", list_tasks),
+    Route("GET", "/api/{user_id}/tasks", list_tasks, compressed=True),
     Route("POST", "/api/{user_id}/tasks", create_task),
     Route("GET", "/api/{user_id}/tasks/{id}", get_task),
     Route("PUT", "/api/{user_id}/tasks/{id}", update_task),
@@ -78,8 +78,9 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         if route.public:
             handler = readiness.readyz if route.handler is Health.readyz else route.handler
             return PublicEndpoint(handler, dependencies, handler.__name__)
-        private = authenticated(route.handler, dependencies)
-        return compressed(private) if route.handler is list_tasks else private
+        if route.compressed:
+            return compressed(authenticated(route.handler, dependencies, vary=b"authorization, accept-encoding"))
+        return authenticated(route.handler, dependencies)
 
     def refuse(problem: Problem) -> ASGIApp:
         return PublicEndpoint(lambda: problem_response(problem), dependencies, "unrouted")

@@ -12,10 +12,10 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from service.api.payloads import (
+    JSONBody,
     RequestHeaders,
     Response,
     ResponseAborted,
-    decode,
     problem_response,
     read_body,
     send_response,
@@ -46,7 +46,7 @@ UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 is_uuid = re.compile(UUID_PATTERN).fullmatch
 """RFC 9562, section 4. `uuid.UUID()` also accepts braces, `urn:uuid:` and hyphens anywhere."""
 
-PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), (b"vary", b"authorization"))
+CACHE_CONTROL = (b"cache-control", b"private, no-cache")
 
 
 class Dependencies(msgspec.Struct, frozen=True):
@@ -79,9 +79,9 @@ class Request(msgspec.Struct, gc=False):
         """The whole body. Raises Problem if it is encoded, too large or incomplete."""
         return await read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
 
-    async def json(self, decoder: msgspec.json.Decoder[T]) -> T:
-        """The body as the decoder's type. Raises Problem(INVALID) that names the member at fault."""
-        return decode(decoder, await self.body())
+    async def json(self, body: JSONBody[T]) -> T:
+        """The body as the type of `body`. Raises Problem(INVALID) that names the member that is not valid."""
+        return body.decode(await self.body())
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -89,12 +89,16 @@ PublicHandler = Callable[[], Response]
 
 
 class AuthenticatedEndpoint:
-    """An endpoint for the user in the path. Refuses in the order 401, 422 (path), 403; then the handler runs."""
+    """An endpoint for the user in the path. Refuses in the order 401, 422 (path), 403; then the handler runs.
 
-    def __init__(self, handler: Handler, dependencies: Dependencies) -> None:
+    `vary` is the Vary header of every response, 304 included.
+    """
+
+    def __init__(self, handler: Handler, dependencies: Dependencies, vary: bytes = b"authorization") -> None:
         self.name = handler.__name__
         self._handler = handler
         self._dependencies = dependencies
+        self._headers: Headers = (CACHE_CONTROL, (b"vary", vary))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -109,7 +113,7 @@ class AuthenticatedEndpoint:
             response = problem_response(self._problem(error, scope, request_id))
         status = response.status
         try:
-            await send_response(send, response, (*PRIVATE, (b"x-request-id", request_id)))
+            await send_response(send, response, (*self._headers, (b"x-request-id", request_id)))
         except (Exception, asyncio.CancelledError) as error:  # a later page of a streamed list fails
             # The client has already received 200: only the log can show the status.
             status = self._problem(error, scope, request_id).type.status
@@ -155,7 +159,7 @@ def _check_path(parameters: dict[str, str], user: User) -> UUID | None:
     """
     for name, text in parameters.items():
         if text != user.id_text and not is_uuid(text):
-            raise invalid(["path", name], "is not a UUID", "uuid")
+            raise invalid(["path", name], "uuid")
     if parameters["user_id"].lower() != user.id_text:
         raise Problem(FORBIDDEN)
     id = parameters.get("id")

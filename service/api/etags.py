@@ -2,61 +2,101 @@
 
 import re
 
+import msgspec
 from xxhash import xxh64_intdigest
 
 from service.api.payloads import JSON, RequestHeaders, Response
-from service.api.problems import Headers, invalid
+from service.api.problems import PRECONDITION_FAILED, Headers, Problem, invalid
 
 ONE_TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-ANY_OR_TAGS = rb"\s*(?:\*|" + ONE_TAG + rb"(?:\s*,\s*" + ONE_TAG + rb")*)\s*"
-TAGS = re.compile(ANY_OR_TAGS).fullmatch
-TAG = re.compile(rb"\*|" + ONE_TAG)
-VERSION = re.compile(rb'"([1-9][0-9]{0,9})"').fullmatch
+ANY_OR_TAGS = rb"(?:\s*\*\s*|[\s,]*" + ONE_TAG + rb"(?:\s*,[\s,]*" + ONE_TAG + rb")*[\s,]*)"
+"""`*`, or a list of tags. Empty elements are ignored (RFC 9110, section 5.6.1)."""
+
+is_tag_list = re.compile(ANY_OR_TAGS).fullmatch
+find_tags = re.compile(ONE_TAG).findall
+
+ANY = frozenset((b"*",))
+
+opaque_tag = re.compile(rb'(?:W/)?"([0-9a-f]+)(?:(?:--?|;)[a-z0-9]+)?"').fullmatch
+"""A tag of this service as it was sent, or as a proxy that compresses has changed it.
+
+nginx and HAProxy make "4" weak (W/"4"); Apache, Jetty and others add "-gzip", ";gzip", "--gzip" or "-br". All of these
+still name version 4. RFC 9110, section 13.1.1, compares If-Match strongly, because a weak tag may stand for several
+representations. Here it does not: the version alone is compared, and a proxy cannot change it. Without this, every
+conditional write through such a proxy would be 412.
+"""
+
+is_version = re.compile(rb"[1-9][0-9]{0,9}").fullmatch
+LARGEST_VERSION = 2**31 - 1
+"""The largest value of the column."""
 
 
-def task_tag(version: int) -> Headers:
-    """The ETag of a task: its version, which every edit moves."""
-    return ((b"etag", b'"%d"' % version),)
+def version_tag(version: int) -> bytes:
+    """The ETag of a version."""
+    return b'"%d"' % version
 
 
-def list_tag(body: bytes, headers: Headers) -> Headers:
-    """The ETag of a list: a checksum, for the tasks' versions alone do not show which are gone.
+def list_tag(body: bytes, link: bytes) -> bytes:
+    """The ETag of a list: a checksum, since the versions of its tasks do not show which tasks were deleted.
 
-    Of its headers too, for a page that was the last may get a Link to the next. XXH64 because a list of 20 costs 3 us
-    more with XXH3, whose wide registers slow down what comes after it, and 1 us more with CRC-32.
+    It covers the Link header, which a last page gets when another page follows. XXH64: a list of 20 costs 3 us more
+    with XXH3, whose wide registers slow down the code after it, and 1 us more with CRC-32.
     """
-    checksum = xxh64_intdigest(body)
-    for _, value in headers:
-        checksum = xxh64_intdigest(value, checksum)
-    return ((b"etag", b'W/"%x"' % checksum),)
+    return b'W/"%x"' % xxh64_intdigest(link, xxh64_intdigest(body))
 
 
-def parse_if_match(headers: RequestHeaders) -> list[str] | None:
-    """The versions that If-Match allows a write to find; None for any. Raises Problem(INVALID)."""
-    value = headers.get(b"if-match")
+class Conditions(msgspec.Struct, frozen=True):
+    """The tags in If-Match and If-None-Match, without what proxies add: ANY for `*`, None for an absent header."""
+
+    if_match: frozenset[bytes] | None
+    if_none_match: frozenset[bytes] | None
+
+    @property
+    def any_version(self) -> bool:
+        """Whether If-Match allows every version."""
+        return self.if_match is None or self.if_match == ANY
+
+    def exclude(self, tag: bytes) -> bool:
+        """Whether If-None-Match names `tag`."""
+        return self.if_none_match is not None and (self.if_none_match == ANY or tag in self.if_none_match)
+
+    def versions(self) -> list[str]:
+        """The versions that If-Match names and If-None-Match does not, as decimal numbers that the column can hold."""
+        named = [tag for tag in self.if_match or () if is_version(tag) and not self.exclude(tag)]
+        return [tag.decode() for tag in named if int(tag) <= LARGEST_VERSION]
+
+
+def parse_conditions(headers: RequestHeaders) -> Conditions | None:
+    """The request's conditions, None if it has none. Raises Problem(INVALID)."""
+    if b"if-match" not in headers and b"if-none-match" not in headers:
+        return None
+    return Conditions(_tags(headers, "If-Match"), _tags(headers, "If-None-Match"))
+
+
+def _tags(headers: RequestHeaders, name: str) -> frozenset[bytes] | None:
+    value = headers.get(name.lower().encode())
     if value is None:
         return None
-    tags = _tags(value, "If-Match")
-    if tags == [b"*"]:
-        return None
-    versions = map(VERSION, tags)  # weak tags never match here: RFC 9110, section 13.1.1
-    return [version[1].decode() for version in versions if version]
+    if not is_tag_list(value):
+        raise invalid(["header", name], "entity_tag")
+    return frozenset(map(_opaque, find_tags(value))) or ANY
 
 
-def parse_if_none_match(headers: RequestHeaders) -> list[bytes]:
-    """What If-None-Match says that the caller has. Raises Problem(INVALID)."""
-    value = headers.get(b"if-none-match")
-    return [] if value is None else [tag.removeprefix(b"W/") for tag in _tags(value, "If-None-Match")]
+def _opaque(tag: bytes) -> bytes:
+    ours = opaque_tag(tag)
+    return ours[1] if ours else tag
 
 
-def not_modified_or(known: list[bytes], tag: Headers, body: bytes, headers: Headers = JSON) -> Response:
-    """200 with the body and its ETag, or 304 when the caller has that."""
-    if known and (b"*" in known or tag[0][1].removeprefix(b"W/") in known):
-        return Response(304, headers=tag)
-    return Response(200, body, headers + tag)
+def conditional_response(conditions: Conditions | None, tag: bytes, body: bytes, headers: Headers = ()) -> Response:
+    """200 with the body, or 304 if the client has it already. Both have the ETag and `headers`.
 
-
-def _tags(value: bytes, name: str) -> list[bytes]:
-    if not TAGS(value):
-        raise invalid(["header", name], "is neither * nor a list of entity tags in quotes", "entity_tag")
-    return TAG.findall(value)
+    Raises Problem(PRECONDITION_FAILED) if If-Match does not name the tag.
+    """
+    headers = (*headers, (b"etag", tag))
+    if conditions is not None:
+        opaque = _opaque(tag)
+        if not conditions.any_version and opaque not in (conditions.if_match or ()):
+            raise Problem(PRECONDITION_FAILED)
+        if conditions.exclude(opaque):
+            return Response(304, headers=headers)
+    return Response(200, body, JSON + headers)

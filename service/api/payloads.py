@@ -1,8 +1,9 @@
-"""Bytes in, bytes out: the only code that reads a body, checks it, or sends an answer. Knows no task."""
+"""Request bodies and responses: the code that reads a body, decodes it as JSON, and sends a response."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.types import Receive, Send
@@ -10,27 +11,31 @@ from starlette.types import Receive, Send
 from service.api.problems import CONTENT_TOO_LARGE, UNSUPPORTED_ENCODING, Headers, Problem, invalid
 
 T = TypeVar("T")
+
 RequestHeaders = dict[bytes, bytes]
 """A request's headers by lower-case name."""
 
 JSON: Headers = ((b"content-type", b"application/json"),)
 CLOSE: Headers = ((b"connection", b"close"),)
-"""For an answer given before the body was read."""
+"""For a response that is sent before the whole body was read."""
 PROBLEM: Headers = ((b"content-type", b"application/problem+json"),)
 
 encode = msgspec.json.Encoder().encode
 
 
 class ClientDisconnected(ConnectionError):
-    """Raised by `send` for a part of an answer that nobody will hear: the caller has left, or asked for its head."""
+    """Raised by `send` for a piece of a body that cannot be delivered: the client is gone, or the method is HEAD."""
 
 
 class ResponseAborted(Exception):
-    """Raised by an endpoint whose answer broke off after its head: the connection must end without the answer's end."""
+    """Raised by an endpoint that failed after it sent the head.
+
+    The connection must be closed without the end of the body, so that the client sees that the body is incomplete.
+    """
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
-    """An answer. `more` yields further pieces of the body, which then has no Content-Length."""
+    """A response. `more` yields further pieces of the body, which then has no Content-Length."""
 
     status: int
     body: bytes = b""
@@ -39,13 +44,13 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 
 def problem_response(problem: Problem) -> Response:
-    """The answer that a problem becomes."""
+    """The response that sends a problem document."""
     return Response(problem.type.status, problem.document(), PROBLEM + problem.headers)
 
 
 async def send_response(send: Send, response: Response, headers: Headers) -> None:
-    """Sends `response`, with `headers` added to its own."""
-    sent = [*response.headers, *headers]  # a list, which middleware may add to
+    """Send `response` with `headers` added to its own."""
+    sent = [*response.headers, *headers]  # a list, because middleware appends to it
     if response.more is None and response.status not in (204, 304):
         sent.append((b"content-length", b"%d" % len(response.body)))
     await send({"type": "http.response.start", "status": response.status, "headers": sent})
@@ -60,14 +65,14 @@ async def send_response(send: Send, response: Response, headers: Headers) -> Non
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
-    """The whole body. Raises Problem(UNSUPPORTED_ENCODING), or Problem(CONTENT_TOO_LARGE) past `limit` bytes."""
+    """The whole body. Raises Problem(UNSUPPORTED_ENCODING), or Problem(CONTENT_TOO_LARGE) above `limit` bytes."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Problem(UNSUPPORTED_ENCODING)
     if int(headers.get(b"content-length", b"0")) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
     if headers.keys().isdisjoint((b"content-length", b"transfer-encoding")):
         return b""  # RFC 9112, section 6.3
-    body, more = bytearray(), True  # which grows without being copied
+    body, more = bytearray(), True  # a bytearray grows without a copy of what it has
     while more:
         message = await receive()
         body += message.get("body", b"")
@@ -75,28 +80,58 @@ async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> by
             raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
         more = message.get("more_body", False)
     if message["type"] == "http.disconnect":
-        raise invalid(["body"], "was cut short", "incomplete")
+        raise invalid(["body"], "incomplete")
     return bytes(body)
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The body as the decoder's type. Raises Problem(INVALID) that names the member at fault."""
+class JSONBody(Generic[T]):
+    """A JSON request body of one type. `messages` has a sentence for each error that its members can have."""
+
+    def __init__(self, type: type[T], messages: Mapping[str, str]) -> None:
+        self._decoder = msgspec.json.Decoder(type)
+        self._messages = messages
+
+    def decode(self, body: bytes) -> T:
+        """The body as the type. Raises Problem(INVALID) that names the member that is not valid."""
+        try:
+            text = body.decode()  # msgspec checks the UTF-8 of members that it keeps only
+            return self._decoder.decode(text.removeprefix("\ufeff"))  # a byte order mark
+        except msgspec.ValidationError as error:
+            raise self._validation_problem(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise self._syntax_problem(body) from None
+
+    def _validation_problem(self, reason: str) -> Problem:
+        """msgspec's message as a problem: "Expected `str`, got `null` - at `$.title`" is ["body", "title"], "type"."""
+        reason, _, path = reason.partition(" - at `$")
+        loc = ["body", *path.rstrip("`").strip(".").split(".")] if path else ["body"]
+        if reason.startswith("Object missing required field"):
+            return invalid([*loc, reason.split("`")[1]], "missing", self._messages)
+        for words, type in (("matching regex", "pattern"), ("length >=", "too_short"), ("length <=", "too_long")):
+            if words in reason:
+                return invalid(loc, type, self._messages)
+        return invalid(loc, "type", self._messages)
+
+    def _syntax_problem(self, body: bytes) -> Problem:
+        """A problem for a body that msgspec cannot parse.
+
+        It rejects half of a surrogate pair with the words that it has for malformed JSON. Python's parser accepts one,
+        which tells the two apart.
+        """
+        if b"\\ud" in body.lower():
+            try:
+                members: Any = json.loads(body)
+            except (ValueError, RecursionError):
+                members = None
+            for name, value in members.items() if isinstance(members, dict) else ():
+                if isinstance(value, str) and not value.isascii() and not _is_encodable(value):
+                    return invalid(["body", name], "surrogate", self._messages)
+        return invalid(["body"], "json_invalid")
+
+
+def _is_encodable(text: str) -> bool:
     try:
-        return decoder.decode(body.decode())  # msgspec sees bad UTF-8 only in what it keeps
-    except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise invalid(["body"], "is not valid JSON", "json_invalid") from None
-
-
-def _explained(reason: str) -> Problem:
-    """msgspec's words as a problem: "Expected `str`, got `null` - at `$.title`" names body.title."""
-    reason, _, path = reason.partition(" - at `$")
-    loc = ["body", *path.rstrip("`").strip(".").split(".")] if path else ["body"]
-    if reason.startswith("Object missing required field"):
-        return invalid([*loc, reason.split("`")[1]], "is required", "missing")
-    if "matching regex" in reason:
-        return invalid(loc, "is blank or has a character that cannot be stored (U+0000)", "pattern")
-    if "length" in reason:
-        return invalid(loc, reason[0].lower() + reason[1:].replace("`", ""), "length")
-    return invalid(loc, reason[0].lower() + reason[1:].replace("`", ""), "type")
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

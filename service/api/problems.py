@@ -1,8 +1,10 @@
-"""The error table: every refusal that a caller can see, and which exception or constraint becomes which.
+"""The error table: every problem that a client can see, and the exceptions and constraints that become one.
 
-Handlers raise Problem; nothing here sends it (see wire.py). The documents follow RFC 9457.
+Handlers raise Problem; payloads.py and edge/cycle.py send it as a problem document (RFC 9457). Every text here is a
+sentence that a page may show to its user.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -18,7 +20,7 @@ RETRY_LATER: Headers = ((b"retry-after", b"5"),)
 
 
 class ProblemType(msgspec.Struct, frozen=True):
-    """One row of the table."""
+    """A row of the table. `title` is the status in words, `detail` a sentence for the user."""
 
     status: int
     title: str
@@ -28,9 +30,14 @@ class ProblemType(msgspec.Struct, frozen=True):
 
 
 BAD_REQUEST = ProblemType(400, "Bad Request", "This is not a valid HTTP request.")
-NOT_FOR_THIS_PAGE = ProblemType(400, "Bad Request", "A page of this origin may not make this call.")
+NOT_FOR_THIS_PAGE = ProblemType(
+    400, "Bad Request", "Pages of this origin may not call this service. CORS_ORIGINS does not list the origin."
+)
 UNAUTHORIZED = ProblemType(
-    401, "Unauthorized", "Sign in: there is no valid bearer token.", ((b"www-authenticate", b"Bearer"),)
+    401,
+    "Unauthorized",
+    "Sign in: the bearer token is missing, has expired or is not valid.",
+    ((b"www-authenticate", b"Bearer"),),
 )
 FORBIDDEN = ProblemType(403, "Forbidden", "These are another user's tasks.")
 UNKNOWN_USER = ProblemType(403, "Forbidden", "This user has not been registered here.")
@@ -39,24 +46,24 @@ NO_SUCH_TASK = ProblemType(404, "Not Found", "There is no such task.")
 METHOD_NOT_ALLOWED = ProblemType(405, "Method Not Allowed", "This address does not take this method.")
 REQUEST_TIMEOUT = ProblemType(408, "Request Timeout", "The request took too long to arrive.")
 PRECONDITION_FAILED = ProblemType(
-    412, "Precondition Failed", "The task has been changed meanwhile. Get it again first."
+    412, "Precondition Failed", "It has been changed meanwhile. Load it again before you change it."
 )
 CONTENT_TOO_LARGE = ProblemType(413, "Content Too Large", "The body is too large.")
 UNSUPPORTED_ENCODING = ProblemType(415, "Unsupported Media Type", "Send the body without a Content-Encoding.")
 INVALID = ProblemType(422, "Unprocessable Content", "The request is not valid.")
 HEADERS_TOO_LARGE = ProblemType(431, "Request Header Fields Too Large", "The request's headers are too large.")
-UNEXPECTED = ProblemType(500, "Internal Server Error", "Something went wrong here. It has been logged.")
+UNEXPECTED = ProblemType(500, "Internal Server Error", "Something went wrong. The error has been logged.")
 UNAVAILABLE = ProblemType(503, "Service Unavailable", "The service cannot answer right now. Try again.", RETRY_SOON)
 OVERLOADED = ProblemType(503, "Service Unavailable", "Too many requests are waiting. Try again.", RETRY_SOON)
 STORAGE_FULL = ProblemType(
-    503, "Service Unavailable", "The service has no room right now. Try again later.", RETRY_LATER
+    503, "Service Unavailable", "The service cannot store anything right now. Try again later.", RETRY_LATER
 )
-NOT_READY = ProblemType(503, "Service Unavailable", "Not ready.", RETRY_SOON)
+NOT_READY = ProblemType(503, "Service Unavailable", "The service is not ready.", RETRY_SOON)
 NO_KEYS = ProblemType(503, "Service Unavailable", "Tokens cannot be verified right now. Try again.", RETRY_SOON)
 OUTCOME_UNKNOWN = ProblemType(
     503,
     "Service Unavailable",
-    "The change may or may not have been saved. Look before you try again.",
+    "The change may or may not have been saved. Check before you try again.",
     RETRY_SOON,
     uri="urn:problem:outcome-unknown",
 )
@@ -88,8 +95,7 @@ CONSTRAINTS = {
     "task_title_length": INVALID,
     "task_title_not_blank": INVALID,
 }
-"""What the database refuses although the API should have refused it first."""
-
+"""Constraints of the database. The API checks the title first, so only a bug or another writer can violate those."""
 
 EXCEPTIONS: dict[type[Exception], ProblemType] = {
     InvalidToken: UNAUTHORIZED,
@@ -103,27 +109,31 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One thing that is wrong, and where."""
+    """One value of a request that is not valid."""
 
-    loc: Annotated[list[str], Meta(description="the place, from the outside in", examples=[["body", "title"]])]
-    msg: Annotated[str, Meta(description="what is wrong, in words")]
-    type: Annotated[str, Meta(description="what is wrong, for programs")]
+    loc: Annotated[
+        list[str], Meta(description="Where: body, path, query or header, then the name.", examples=[["body", "title"]])
+    ]
+    msg: Annotated[str, Meta(description="What is wrong: a sentence that you may show to the user.")]
+    type: Annotated[str, Meta(description="What is wrong, for programs.")]
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457, section 3.1, with `errors` besides."""
+    """A problem document: RFC 9457, section 3.1, and the member `errors`."""
 
-    type: Annotated[str, Meta(description="`about:blank` unless a program must tell this one from its status's others")]
-    title: Annotated[str, Meta(description="the status in words")]
+    type: Annotated[
+        str, Meta(description="`about:blank`, or a URN where a program must tell problems of one status apart.")
+    ]
+    title: Annotated[str, Meta(description="The status in words.")]
     status: int
-    detail: Annotated[str, Meta(description="a sentence to show")]
+    detail: Annotated[str, Meta(description="One or more sentences that you may show to the user.")]
     errors: Annotated[
-        tuple[FieldError, ...], Meta(description="what is wrong with the request; absent when none is")
+        tuple[FieldError, ...], Meta(description="The values that are not valid. Absent if there are none.")
     ] = ()
 
 
 class Problem(Exception):
-    """A refusal: `kind` of the table, with what differs from case to case."""
+    """Raised to answer with a problem document. `errors` and `headers` are the details of this case."""
 
     def __init__(self, type: ProblemType, errors: tuple[FieldError, ...] = (), headers: Headers = ()) -> None:
         super().__init__(type.detail)
@@ -134,25 +144,46 @@ class Problem(Exception):
     def document(self) -> bytes:
         """The problem document, as JSON."""
         type = self.type
-        detail = "; ".join(f"{fault.loc[-1]}: {fault.msg}" for fault in self.errors) or type.detail
+        detail = " ".join(error.msg for error in self.errors) or type.detail
         return msgspec.json.encode(ProblemDocument(type.uri, type.title, type.status, detail, self.errors))
 
 
-def invalid(loc: list[str], msg: str, type: str) -> Problem:
-    """A 422 that names the place, for example ["body", "title"]."""
-    return Problem(INVALID, (FieldError(loc, msg, type),))
+MESSAGES = {
+    "body.incomplete": "The request body is incomplete.",
+    "body.json_invalid": "The request body is not valid JSON.",
+    "body.storage": "The text has a character that cannot be stored.",
+    "body.type": "The request body must be a JSON object.",
+    "query.query": "The query has more than 100 parameters or is not valid UTF-8.",
+    "path.user_id.uuid": "The user id in the address is not a UUID.",
+    "path.id.uuid": "The id in the address is not a UUID.",
+    "header.If-Match.entity_tag": "If-Match must be * or a list of entity tags in quotes.",
+    "header.If-None-Match.entity_tag": "If-None-Match must be * or a list of entity tags in quotes.",
+}
+"""The sentence for each value that is not valid, by its place and the error's type.
+
+A resource adds its own (`tasks/messages.py`).
+"""
+
+TYPES = {"too_short": "length", "too_long": "length"}
+"""Errors with a sentence each and one type."""
+
+
+def invalid(loc: list[str], type: str, messages: Mapping[str, str] = MESSAGES) -> Problem:
+    """A 422 that names a place such as ["body", "title"]. `messages` must have a sentence for it."""
+    message = messages[".".join((*loc, type))]
+    return Problem(INVALID, (FieldError(loc, message, TYPES.get(type, type)),))
 
 
 def problem_for(error: Exception) -> Problem:
-    """The table's row for any exception; UNEXPECTED when it has none."""
+    """The problem for any exception; UNEXPECTED if the table has none."""
     if isinstance(error, Problem):
         return error
     sqlstate = getattr(error, "sqlstate", None) or ""
-    kind = (
+    type_ = (
         EXCEPTIONS.get(type(error))
         or CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
         or SQLSTATES.get(sqlstate)
         or SQLSTATES.get(sqlstate[:2])
         or (UNAVAILABLE if isinstance(error, OSError) else UNEXPECTED)  # TimeoutError is an OSError
     )
-    return invalid(["body"], "has a value that cannot be stored", "storage") if kind is INVALID else Problem(kind)
+    return invalid(["body"], "storage") if type_ is INVALID else Problem(type_)

@@ -17,12 +17,13 @@ from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A row of the route table. A public route's handler needs no token."""
+    """A row of the route table. A public route's handler needs no token; long responses can be `compressed`."""
 
     method: str
     path: str
     handler: Callable[..., Any]
     public: bool = False
+    compressed: bool = False
 
 
 class Router:

@@ -6,14 +6,14 @@ from secrets import randbits
 from typing import Any
 from uuid import uuid5
 
-import msgspec
 from msgspec import UNSET
 
 from service.api.endpoint import Request
-from service.api.etags import not_modified_or, parse_if_match, parse_if_none_match, task_tag
-from service.api.payloads import JSON, Response, decode, encode
-from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem, invalid
+from service.api.etags import ANY, Conditions, conditional_response, parse_conditions, version_tag
+from service.api.payloads import JSON, JSONBody, Response, encode
+from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem
 from service.db.statements import Row, Statement
+from service.tasks.messages import MESSAGES, invalid
 from service.tasks.types import CompleteTask, CreateTask, UpdateTask, encode_task
 from service.tasks.users import with_user_created
 
@@ -32,9 +32,11 @@ FIRST_VERSION = 1
 IDEMPOTENCY_KEY = rb"[\x21-\x7e]{1,255}"
 is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
 
-create_body = msgspec.json.Decoder(CreateTask)
-update_body = msgspec.json.Decoder(UpdateTask)
-complete_body = msgspec.json.Decoder(CompleteTask)
+create_body = JSONBody(CreateTask, MESSAGES)
+update_body = JSONBody(UpdateTask, MESSAGES)
+complete_body = JSONBody(CompleteTask, MESSAGES)
+
+JSON_SPACE = b" \t\n\r"
 
 
 async def create_task(request: Request) -> Response:
@@ -49,20 +51,20 @@ async def create_task(request: Request) -> Response:
         row = await with_user_created(request, CREATE_TASK, *values)
         return _created(request, row, FIRST_VERSION)
     if not is_idempotency_key(key):
-        raise invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value")
+        raise invalid("header", "Idempotency-Key", "value")
     fingerprint = int.from_bytes(blake2b(encode(values), digest_size=8).digest(), signed=True)
     id = uuid5(request.user.id, key.decode())  # the same key of the same user gives the same id
     version = randbits(30) + 1  # create_task_once.sql says why it is random
     row = await with_user_created(request, CREATE_TASK_ONCE, id, *values, fingerprint, version)
     if not row["same"]:
-        raise invalid(["header", "Idempotency-Key"], "was used for another task", "reused")
+        raise invalid("header", "Idempotency-Key", "reused")
     replayed = () if row["created"] else ((b"idempotent-replayed", b"true"),)
     return _created(request, row, row["version"], replayed)
 
 
 def _created(request: Request, row: Row, version: int, headers: Headers = ()) -> Response:
     location = (b"location", f"/api/{request.user.id_text}/tasks/{row['id']}".encode())
-    return Response(201, encode_task(row), (*JSON, location, *task_tag(version), *headers))
+    return Response(201, encode_task(row), (*JSON, location, (b"etag", version_tag(version)), *headers))
 
 
 async def get_task(request: Request) -> Response:
@@ -70,11 +72,16 @@ async def get_task(request: Request) -> Response:
 
     Its `ETag` goes into the `If-Match` of a change. Another user's task is 404, as if it did not exist.
     """
-    known = parse_if_none_match(request.headers)
+    conditions = parse_conditions(request.headers)
+    row = await _get(request)
+    return conditional_response(conditions, version_tag(row["version"]), encode_task(row))
+
+
+async def _get(request: Request) -> Row:
     rows = await request.database.run(GET_TASK, request.user.id, request.resource_id)
     if not rows:
         raise Problem(NO_SUCH_TASK)
-    return not_modified_or(known, task_tag(rows[0]["version"]), encode_task(rows[0]))
+    return rows[0]
 
 
 async def update_task(request: Request) -> Response:
@@ -84,7 +91,7 @@ async def update_task(request: Request) -> Response:
     """
     body = await request.json(update_body)
     if body.title is UNSET and body.description is UNSET:
-        raise invalid(["body"], "has neither title nor description: there is nothing to update", "missing")
+        raise invalid("body", "missing")
     title = None if body.title is UNSET else body.title
     set_description = body.description is not UNSET
     description = body.description if set_description else None
@@ -92,13 +99,24 @@ async def update_task(request: Request) -> Response:
 
 
 async def complete_task(request: Request) -> Response:
-    """Mark a task as completed or not completed; without a body, flip it.
+    """Set whether a task is completed, or flip it.
 
-    With a body, a repeat of the request does no harm. Without one, it flips the task back.
+    With `{"completed": true}` or `{"completed": false}` a repeat changes nothing. Without a body, or with `null` or
+    `{}`, the value flips; an Idempotency-Key is then refused, unless If-Match names the version.
     """
     body = await request.body()
-    completed = decode(complete_body, body).completed if body else None
+    completed = None if _is_empty(body) else complete_body.decode(body).completed
+    if completed is None and b"idempotency-key" in request.headers:
+        conditions = parse_conditions(request.headers)
+        if conditions is None or conditions.any_version:
+            raise invalid("header", "Idempotency-Key", "flip")  # the repeat that the key announces would flip it back
     return _changed(await _write(request, COMPLETE_TASK, COMPLETE_TASK_IF_MATCH, completed))
+
+
+def _is_empty(body: bytes) -> bool:
+    """Whether the body is nothing, `null` or `{}`: some clients cannot send a PATCH without a body."""
+    body = body.strip(JSON_SPACE)
+    return body in (b"", b"null") or (body[:1] == b"{" and body[1:].strip(JSON_SPACE) == b"}")
 
 
 async def delete_task(request: Request) -> Response:
@@ -111,19 +129,31 @@ async def delete_task(request: Request) -> Response:
 
 
 async def _write(request: Request, statement: Statement, if_match: Statement, *arguments: Any) -> Row:
-    """The row of a write to one task: `if_match` runs in place of `statement` when If-Match names versions."""
-    versions = parse_if_match(request.headers)
-    if versions is None:
+    """The row of a write to one task. `if_match` is the variant of `statement` that takes versions."""
+    conditions = parse_conditions(request.headers)
+    if conditions is None or (conditions.any_version and conditions.if_none_match is None):
         rows = await request.database.run(statement, request.user.id, request.resource_id, *arguments)
     else:
+        versions = await _versions(request, conditions)
         rows = await request.database.run(if_match, request.user.id, request.resource_id, versions, *arguments)
     if not rows:
         raise Problem(NO_SUCH_TASK)
     row = rows[0]
-    if row["id"] is None:  # the task exists, at a version that If-Match does not name
+    if row["id"] is None:  # the task exists, at another version
         raise Problem(PRECONDITION_FAILED)
     return row
 
 
+async def _versions(request: Request, conditions: Conditions) -> list[str]:
+    """The versions at which the conditions allow a write.
+
+    If only If-None-Match names versions, the task is read first: no statement takes versions that must not match.
+    """
+    if not conditions.any_version or conditions.if_none_match == ANY:
+        return conditions.versions()
+    version = str((await _get(request))["version"])
+    return [] if conditions.exclude(version.encode()) else [version]
+
+
 def _changed(row: Row) -> Response:
-    return Response(200, encode_task(row), JSON + task_tag(row["version"]))
+    return Response(200, encode_task(row), (*JSON, (b"etag", version_tag(row["version"]))))

@@ -6,8 +6,9 @@ from itertools import groupby
 from uuid import UUID
 
 from service.api.endpoint import Request
-from service.api.etags import list_tag, not_modified_or, parse_if_none_match
+from service.api.etags import conditional_response, list_tag, parse_conditions
 from service.api.payloads import JSON, Response
+from service.api.problems import PRECONDITION_FAILED, Headers, Problem
 from service.db.statements import Row, Statement
 from service.tasks.handlers import GET_TASK
 from service.tasks.query import ListQuery, next_link, parse_query
@@ -28,22 +29,26 @@ async def list_tasks(request: Request) -> Response:
     All of them, as an array. With `limit` it is one page, and `Link` has the address of the next one. The filters and
     the order may be combined.
     """
-    known = parse_if_none_match(request.headers)
+    conditions = parse_conditions(request.headers)
     if not request.query:
         query = ListQuery()
         rows = await request.database.run(LIST_TASKS, request.user.id)
     else:
         query = parse_query(request)
         rows = await _read(request, query, query.limit + 1 if query.limit else PAGE)
-    headers = JSON
+    headers: Headers = ()
+    link = b""
     if query.limit and len(rows) > query.limit:  # the row over the limit shows that there is another page
         rows = rows[: query.limit]
-        headers += next_link(request, query, rows[-1])
+        link = next_link(request, query, rows[-1])
+        headers = ((b"link", link),)
     is_complete = query.limit or len(rows) < PAGE
-    if not (is_complete and all_short(rows)):
-        return Response(200, b"[", headers, more=_stream(request, query, rows))
-    body = encode_tasks(rows)
-    return not_modified_or(known, list_tag(body, headers), body, headers)
+    if is_complete and all_short(rows):
+        body = encode_tasks(rows)
+        return conditional_response(conditions, list_tag(body, link), body, headers)
+    if conditions and not conditions.any_version:  # a streamed list has no ETag
+        raise Problem(PRECONDITION_FAILED)
+    return Response(200, b"[", JSON + headers, more=_stream(request, query, rows))
 
 
 async def _stream(request: Request, query: ListQuery, rows: list[Row]) -> AsyncIterator[bytes]:

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from service.api import problems
 from service.api.endpoint import UUID_PATTERN
-from service.api.openapi.operation import IF_MATCH, IF_NONE_MATCH, Operation, Parameter
-from service.api.problems import Problem, invalid
+from service.api.openapi.operation import CONDITIONS, Operation, Parameter
+from service.api.problems import Problem
 from service.tasks.handlers import IDEMPOTENCY_KEY
+from service.tasks.messages import invalid
 from service.tasks.query import PARAMETERS
 from service.tasks.types import CompleteTask, CreateTask, Task, UpdateTask
 
@@ -49,12 +50,12 @@ OPERATIONS = {
         200,
         result=list[Task],
         example=[TASK],
-        parameters=PARAMETERS | IF_NONE_MATCH,
+        parameters=PARAMETERS | CONDITIONS,
         headers=("ETag", "Link"),
         problems=(
-            invalid(["query", "limit"], f"is not {PARAMETERS['limit'].rule}", "value"),
-            invalid(["query", "sort"], "is given more than once", "repeated"),
-            invalid(["query", "cursor"], "was not given for this list", "cursor"),
+            invalid("query", "limit", "value"),
+            invalid("query", "sort", "repeated"),
+            invalid("query", "cursor", "cursor"),
         ),
     ),
     "create_task": Operation(
@@ -70,13 +71,13 @@ OPERATIONS = {
         headers=("ETag", "Idempotent-Replayed", "Location"),
         problems=(
             Problem(problems.UNKNOWN_USER),
-            invalid(["body", "title"], "is required", "missing"),
-            invalid(["header", "Idempotency-Key"], "is not 1 to 255 visible ASCII characters", "value"),
-            invalid(["header", "Idempotency-Key"], "was used for another task", "reused"),
+            invalid("body", "title", "missing"),
+            invalid("header", "Idempotency-Key", "value"),
+            invalid("header", "Idempotency-Key", "reused"),
         ),
     ),
     "get_task": Operation(
-        200, result=Task, example=TASK, parameters=IF_NONE_MATCH, headers=("ETag",), problems=(NO_SUCH_TASK,)
+        200, result=Task, example=TASK, parameters=CONDITIONS, headers=("ETag",), problems=(NO_SUCH_TASK,)
     ),
     "update_task": Operation(
         200,
@@ -85,11 +86,11 @@ OPERATIONS = {
         body=UpdateTask,
         body_rules=TITLE_OR_DESCRIPTION,
         body_examples={"another title": {"title": "Buy oat milk"}, "no description": {"description": None}},
-        parameters=IF_MATCH,
+        parameters=CONDITIONS,
         headers=("ETag",),
         problems=(
             NO_SUCH_TASK,
-            invalid(["body"], "has neither title nor description: there is nothing to update", "missing"),
+            invalid("body", "missing"),
         ),
     ),
     "complete_task": Operation(
@@ -99,10 +100,10 @@ OPERATIONS = {
         body=CompleteTask,
         body_examples={"completed": {"completed": True}, "not completed": {"completed": False}},
         body_required=False,
-        parameters=IF_MATCH,
+        parameters=CONDITIONS,
         headers=("ETag",),
-        problems=(NO_SUCH_TASK, invalid(["body", "completed"], "expected bool, got str", "type")),
+        problems=(NO_SUCH_TASK, invalid("body", "completed", "type"), invalid("header", "Idempotency-Key", "flip")),
     ),
-    "delete_task": Operation(204, parameters=IF_MATCH, problems=(NO_SUCH_TASK,)),
+    "delete_task": Operation(204, parameters=CONDITIONS, problems=(NO_SUCH_TASK,)),
 }
 """By the handler's name."""

@@ -13,15 +13,15 @@ import msgspec
 
 from service.api.endpoint import Request
 from service.api.openapi.operation import Parameter
-from service.api.problems import Headers, invalid
 from service.db.statements import Row, Statement
 from service.settings import Settings
+from service.tasks.messages import invalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-CURSOR = "[A-Za-z0-9_-]{52}"
-TEXT = r"[^\u0000]{1,200}"
+CURSOR = "(?:[A-Za-z0-9_-]{52})?"
+TEXT = r"[^\u0000]{0,200}"
 
 Position = tuple[datetime, UUID]
 """A position in a list: the time and the id of the last task before it."""
@@ -52,35 +52,30 @@ PARAMETERS = {
         "The number of tasks on a page. Without it the list has all tasks.",
         {"type": "integer", "minimum": 1, "maximum": 500},
         re.compile("[1-9][0-9]?|[1-4][0-9]{2}|500").fullmatch,
-        "a whole number from 1 to 500",
     ),
     "cursor": Parameter(
         "query",
         "The start of the page, taken from the `Link` header of the page before.",
         {"type": "string", "pattern": f"^{CURSOR}$"},
         re.compile(CURSOR).fullmatch,
-        "a cursor of this service",
     ),
     "completed": Parameter(
         "query",
         "`true` for completed tasks only, `false` for open tasks only.",
         {"type": "boolean"},
-        re.compile("true|false").fullmatch,
-        "true or false",
+        re.compile("true|false", re.IGNORECASE).fullmatch,  # Python clients send True
     ),
     "sort": Parameter(
         "query",
         "The order. `-` sorts newest first. The default is `-created_at`.",
         {"type": "string", "enum": list(ORDERS)},
         ORDERS.__contains__,
-        f"one of {', '.join(ORDERS)}",
     ),
     "q": Parameter(
         "query",
         "Only tasks with this text in the title or the description. Upper and lower case are equal.",
         {"type": "string", "pattern": f"^{TEXT}$"},
         re.compile(TEXT).fullmatch,
-        "1 to 200 characters without U+0000",
     ),
 }
 
@@ -111,14 +106,16 @@ def parse_query(request: Request) -> ListQuery:
     try:
         pairs = parse_qsl(request.query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
-        raise invalid(["query"], "is not text in UTF-8, or has too many parameters", "query") from None
+        raise invalid("query", "query") from None
     for name, value in pairs:
-        if name in PARAMETERS:
-            if name in given:
-                raise invalid(["query", name], "is given more than once", "repeated")
-            if not PARAMETERS[name].validate(value):
-                raise invalid(["query", name], f"is not {PARAMETERS[name].rule}", "value")
-            given[name] = value
+        if name not in PARAMETERS:
+            continue
+        if name in given:
+            raise invalid("query", name, "repeated")
+        if not PARAMETERS[name].validate(value):
+            raise invalid("query", name, "value")
+        if value:  # an empty cursor or q counts as absent: a form without a search text sends it
+            given[name] = value.lower() if name == "completed" else value
     filters = [(name, given[name]) for name in ("sort", "completed", "q") if name in given]
     filter_key = urlencode(filters) + "&" if filters else ""
     order = ORDERS[given.get("sort", "-created_at")]
@@ -132,11 +129,11 @@ def parse_query(request: Request) -> ListQuery:
     )
 
 
-def next_link(request: Request, query: ListQuery, last: Row) -> Headers:
-    """The Link header to the page after the row `last`: RFC 8288."""
+def next_link(request: Request, query: ListQuery, last: Row) -> bytes:
+    """The value of a Link header to the page after the row `last`: RFC 8288."""
     cursor = sign_cursor(request, query.after(last).position, query.filter_key)
     url = f"/api/{request.user.id_text}/tasks?{query.filter_key}limit={query.limit}&cursor={cursor}"
-    return ((b"link", f'<{url}>; rel="next"'.encode()),)
+    return f'<{url}>; rel="next"'.encode()
 
 
 def sign_cursor(request: Request, position: Position, filter_key: str) -> str:
@@ -158,7 +155,7 @@ def decode_cursor(request: Request, cursor: str, filter_key: str) -> Position:
         not compare_digest(signature, _signature(request, data, filter_key))
         or urlsafe_b64encode(signed).decode() != cursor
     ):
-        raise invalid(["query", "cursor"], "was not given for this list", "cursor")
+        raise invalid("query", "cursor", "cursor")
     return EPOCH + int.from_bytes(data[:8], "big", signed=True) * MICROSECOND, UUID(bytes=data[8:])
 
 

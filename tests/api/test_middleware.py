@@ -45,7 +45,10 @@ def test_preflight_of_another_origin_is_refused(shared: Api, origin: str) -> Non
 
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["detail"] == "A page of this origin may not make this call."
+    assert (
+        response.json()["detail"]
+        == "Pages of this origin may not call this service. CORS_ORIGINS does not list the origin."
+    )
     assert response.headers["vary"] == "Origin"
     assert "access-control-allow-origin" not in response.headers
 

@@ -223,17 +223,17 @@ PARAMETERS = {
     "q": ["x", " ", "\n", "\u00e4\U0001f600", "x" * 200, "", "x" * 201, "a\0"],
 }
 FIELDS = {
-    "If-Match": ["*", '"1"', 'W/"1", "x"', "1", "", '"1', '"1" "2"'],
-    "If-None-Match": ["*", '"1"', 'W/"1", "x"', "1", "", '"1', '"1" "2"'],
+    "If-Match": ["*", '"1"', 'W/"1", "x"', ',"1",, "2",', "1", "", ",", '"1', '"1" "2"', "*,*"],
+    "If-None-Match": ["*", '"1"', 'W/"1", "x"', ',"1",, "2",', "1", "", ",", '"1', '"1" "2"', "*,*"],
     "Idempotency-Key": ["x", "~" * 255, "", "~" * 256, "a b"],
     "X-Request-ID": ["x", "", "what is not sane is replaced"],
 }
 
 
 def meant(text: str) -> Any:
-    """The value that a query's text stands for in JSON; itself when for none."""
+    """The value that a query's text stands for in JSON, itself if for none. Booleans may have capitals."""
     try:
-        return json.loads(text)
+        return json.loads(text.lower())
     except ValueError:
         return text
 

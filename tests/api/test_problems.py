@@ -72,15 +72,15 @@ def test_problem_has_the_headers_of_its_status(kind: ProblemType) -> None:
 
 def test_problem_document_names_each_fault_in_a_string() -> None:
     faults = (
-        FieldError(["body", "title"], "is blank", "pattern"),
-        FieldError(["path", "task_id"], "is not a UUID", "uuid"),
+        FieldError(["body", "title"], "The title is blank.", "pattern"),
+        FieldError(["path", "id"], "The id is not a UUID.", "uuid"),
     )
     document = json.loads(Problem(INVALID, faults).document())
 
-    assert document["detail"] == "title: is blank; task_id: is not a UUID"
+    assert document["detail"] == "The title is blank. The id is not a UUID."
     assert document["errors"] == [
-        {"loc": ["body", "title"], "msg": "is blank", "type": "pattern"},
-        {"loc": ["path", "task_id"], "msg": "is not a UUID", "type": "uuid"},
+        {"loc": ["body", "title"], "msg": "The title is blank.", "type": "pattern"},
+        {"loc": ["path", "id"], "msg": "The id is not a UUID.", "type": "uuid"},
     ]
 
 
@@ -175,7 +175,7 @@ def test_text_that_the_database_cannot_store_is_422(postgres: Postgres) -> None:
     assert kept.json()["title"] == "é"
     assert refused.status_code == 422
     assert refused.json()["errors"] == [
-        {"loc": ["body"], "msg": "has a value that cannot be stored", "type": "storage"}
+        {"loc": ["body"], "msg": "The text has a character that cannot be stored.", "type": "storage"}
     ]
     assert tasks == [kept.json()]
 

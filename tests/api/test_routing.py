@@ -5,13 +5,13 @@ from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 from msgspec.json import decode
 from starlette.types import ASGIApp, Message
 
 from bench.routing import starlette_router
 from service.api.endpoint import Handler, Request
 from service.api.payloads import Response, encode
-from service.api.routing import Route
 from service.app import ROUTES, create_app
 from service.auth.authenticator import issue_token
 from service.observability.log import STDOUT, Output
@@ -76,7 +76,7 @@ def output() -> Iterator[Output]:
 @pytest.fixture
 def app(output: Output, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
     """The application, with handlers that need no database."""
-    routes = [route if route.public else Route(route.method, route.path, named_by(route.handler)) for route in ROUTES]
+    routes = [route if route.public else structs.replace(route, handler=named_by(route.handler)) for route in ROUTES]
     monkeypatch.setattr("service.app.ROUTES", routes)
     return create_app(SETTINGS, output)
 

@@ -1,5 +1,6 @@
 """The six operations over HTTP, a block each: every line of the contract that is about tasks."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -125,7 +126,6 @@ def test_create_task_names_what_is_wrong_and_keeps_nothing(ada: Caller, body: An
         b'{"title": "x"} {"title": "y"}',
         b'{"title": "x",}',
         b'{"title": NaN}',
-        b"\xef\xbb\xbf" + b'{"title": "x"}',
         '{"title": "x"}'.encode("utf-16"),
         b'{"title": "\xff"}',
         b'{"title": "\xc0\xaf"}',
@@ -145,6 +145,18 @@ def test_create_task_refuses_what_is_no_json(ada: Caller, body: bytes) -> None:
     assert set(errors(response)) <= {"body", "body.title"}
     assert len(response.text) < 500
     assert ada.list().json() == []
+
+
+def test_create_task_skips_a_byte_order_mark(ada: Caller) -> None:
+    assert ada.request("POST", ada.tasks, content=b'\xef\xbb\xbf{"title": "x"}').json()["title"] == "x"
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "a\\ud83dz", "\\ude00\\ud83d"])
+@pytest.mark.parametrize("member", ["title", "description"])
+def test_create_task_names_half_a_surrogate_pair(ada: Caller, member: str, half: str) -> None:
+    body = json.dumps({"title": "x", member: "HALF"}).replace("HALF", half)
+
+    assert errors(ada.request("POST", ada.tasks, content=body)) == {f"body.{member}": "surrogate"}
 
 
 def test_create_task_takes_the_last_of_duplicate_members(ada: Caller) -> None:
@@ -335,18 +347,39 @@ def test_complete_task_with_a_body_sets(ada: Caller) -> None:
         assert ada.complete(task_id, json={"completed": completed}).json()["completed"] is completed
 
 
-def test_complete_task_takes_an_empty_body_of_type_json(ada: Caller) -> None:
+@pytest.mark.parametrize("body", [b"", b"null", b"{}", b" { \r\n\t} \n"])
+def test_complete_task_with_an_empty_body_flips(ada: Caller, body: bytes) -> None:
     task_id = ada.create(title="x").json()["id"]
 
-    response = ada.complete(task_id, headers={"Content-Type": "application/json"})
+    response = ada.complete(task_id, headers={"Content-Type": "application/json"}, content=body)
 
     assert response.json()["completed"] is True
+
+
+def test_complete_task_that_flips_refuses_an_idempotency_key(ada: Caller) -> None:
+    task = ada.create(title="x").json()
+    key = {"Idempotency-Key": "k"}
+
+    for headers in (key, key | {"If-Match": "*"}):
+        assert errors(ada.complete(task["id"], headers=headers)) == {"header.Idempotency-Key": "flip"}
+    assert ada.get(task["id"]).json() == task
+
+
+def test_complete_task_with_an_idempotency_key_sets_or_flips_one_version(ada: Caller) -> None:
+    task_id = ada.create(title="x").json()["id"]
+    key = {"Idempotency-Key": "k"}
+
+    statuses = [ada.complete(task_id, headers=key | {"If-Match": '"1"'}).status_code for _ in range(2)]
+    completed = [ada.complete(task_id, headers=key, json={"completed": False}).json()["completed"] for _ in range(2)]
+
+    assert statuses == [200, 412]
+    assert completed == [False, False]
 
 
 @pytest.mark.parametrize(
     ("body", "place"),
     [
-        ({}, "body.completed"),
+        ({"done": True}, "body.completed"),
         ({"completed": None}, "body.completed"),
         ({"completed": 1}, "body.completed"),
         ([], "body"),

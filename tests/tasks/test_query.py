@@ -76,6 +76,10 @@ def three(ada: Caller) -> list[Any]:
         ("limit=2", "cb"),
         ("limit=500", "cba"),
         ("unknown=1&also=%00", "cba"),
+        ("q=", "cba"),
+        ("cursor=&limit=2", "cb"),
+        ("completed=True", "b"),
+        ("completed=FALSE", "ca"),
         ("", "cba"),
     ],
 )
@@ -96,15 +100,12 @@ def test_list_tasks_gives_what_the_query_asks_for(ada: Caller, three: list[Any],
         ("limit=%D9%A1", "limit"),
         ("limit=1&limit=1", "limit"),
         ("completed=yes", "completed"),
-        ("completed=True", "completed"),
         ("completed=true&completed=false", "completed"),
         ("sort=title", "sort"),
         ("sort=", "sort"),
-        ("q=", "q"),
         ("q=" + "x" * 201, "q"),
         ("q=a%00b", "q"),
         ("q=%ff", "query"),
-        ("cursor=", "cursor"),
         ("cursor=abc", "cursor"),
         ("cursor=" + "A" * 52, "cursor"),
         ("cursor=" + "A" * 51 + "=", "cursor"),
@@ -173,7 +174,7 @@ def test_list_tasks_without_limit_streams_the_filtered_list(ada: Caller, rows: R
 
 @pytest.mark.parametrize("query", ["", *(f"?sort={sort}" for sort in ORDERS), "?limit=4", "?q=z"])
 def test_list_tasks_reads_each_long_task_by_itself(proxy: Proxy, query: str) -> None:
-    with serving(database_url=proxy.url) as api:
+    with serving(database_url=proxy.url, probe_interval=3600) as api:
         ada = api.caller()
         tasks = [ada.create(title="z", description=text * 4097).json() for text in ("", "y", "x", "")]
         before = proxy.statements

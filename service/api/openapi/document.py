@@ -75,7 +75,7 @@ def document(routes: Iterable[Route], operations: Mapping[str, Operation], path:
             "tags": ["service" if route.public else "tasks"],
             "security": [] if route.public else [{"bearerAuth": []}],
             "parameters": [_ref("parameters", parameter) for parameter in parameters],
-            "responses": _success(operation, schemas) | _refusals(_problems(route, operation), schemas),
+            "responses": _success(route, operation, schemas) | _refusals(_problems(route, operation), schemas),
         }
         if operation.body:
             examples = {name: {"value": body} for name, body in operation.body_examples.items()}
@@ -119,7 +119,7 @@ def _parameter(name: str, parameter: Parameter) -> JSONObject:
     return about | ({"required": True, "example": parameter.example} if parameter.place == "path" else {})
 
 
-def _success(operation: Operation, schemas: Schemas) -> JSONObject:
+def _success(route: Route, operation: Operation, schemas: Schemas) -> JSONObject:
     response = _without_body(operation.status, (*operation.headers, "X-Request-ID"))
     responses = {str(operation.status): response}
     if operation.result:
@@ -127,7 +127,7 @@ def _success(operation: Operation, schemas: Schemas) -> JSONObject:
         if operation.example is not None:
             media["example"] = msgspec.to_builtins(operation.example)
         response["content"] = {operation.media_type: media}
-    if "If-None-Match" in operation.parameters:
+    if route.method == "GET" and "If-None-Match" in operation.parameters:
         responses["304"] = _without_body(304, ("ETag", "X-Request-ID"))
     return responses
 
@@ -143,19 +143,19 @@ def _problems(route: Route, operation: Operation) -> Iterator[Problem]:
         yield Problem(HEADERS_TOO_LARGE)  # the only 4xx of a probe; linters require one
     else:
         yield Problem(problems.UNAUTHORIZED)
-        yield invalid(["path", "user_id"], "is not a UUID", "uuid")
+        yield invalid(["path", "user_id"], "uuid")
         yield Problem(problems.FORBIDDEN)
         yield Problem(problems.UNEXPECTED)
         yield from map(Problem, (problems.UNAVAILABLE, problems.OVERLOADED, problems.NO_KEYS))
     for name in {"If-Match", "If-None-Match"}.intersection(operation.parameters):
-        yield invalid(["header", name], "is neither * nor a list of entity tags in quotes", "entity_tag")
+        yield invalid(["header", name], "entity_tag")
     if "If-Match" in operation.parameters:
         yield Problem(problems.PRECONDITION_FAILED)
     if route.method != "GET":
         yield from map(Problem, (problems.STORAGE_FULL, problems.OUTCOME_UNKNOWN))
     if operation.body:
         yield from map(Problem, (problems.CONTENT_TOO_LARGE, problems.UNSUPPORTED_ENCODING))
-        yield invalid(["body"], "is not valid JSON", "json_invalid")
+        yield invalid(["body"], "json_invalid")
 
 
 def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
@@ -177,6 +177,7 @@ def _refusals(problems: Iterable[Problem], schemas: Schemas) -> JSONObject:
         response["headers"] |= {
             name: _ref("headers", name) for name in RESPONSE_HEADERS if name.lower().encode() in sent
         }
-        name = problem.errors[0].type if problem.errors else TYPE_NAMES[problem.type]
+        error = problem.errors[0] if problem.errors else None
+        name = f"{error.loc[-1]}.{error.type}" if error else TYPE_NAMES[problem.type]
         response["content"][media_type]["examples"][name] = {"summary": example["detail"], "value": example}
     return responses

@@ -12,13 +12,12 @@ JSONObject = dict[str, Any]
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A parameter of a request. `validate` and `rule`, the values it accepts in words, are for query parameters."""
+    """A parameter of a request. `validate` is for query parameters: whether a text is a valid value."""
 
     place: Literal["path", "query", "header"]
     description: str
     schema: JSONObject
     validate: Callable[[str], object] = bool
-    rule: str = ""
     example: str = ""
 
 
@@ -57,16 +56,17 @@ class Operation(msgspec.Struct, frozen=True):
 
 ENTITY_TAGS = {"type": "string", "pattern": f"^{ANY_OR_TAGS.decode()}$"}
 
-IF_MATCH = {
+CONDITIONS = {
     "If-Match": Parameter(
         "header", "`ETag` values in quotes, or `*`. 412 if none of these matches the current ETag.", ENTITY_TAGS
-    )
-}
-IF_NONE_MATCH = {
+    ),
     "If-None-Match": Parameter(
-        "header", "`ETag` values in quotes, or `*`. 304 if one of these matches the current ETag.", ENTITY_TAGS
-    )
+        "header",
+        "`ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412.",
+        ENTITY_TAGS,
+    ),
 }
+"""Parameters of an operation whose resource has an ETag."""
 REQUEST_ID = {
     "X-Request-ID": Parameter(
         "header",
