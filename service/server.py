@@ -1,20 +1,27 @@
-"""The server: uvicorn's, in one process or in several that share one listening socket."""
+"""The server: uvicorn's, in one process or in several that share the listening sockets."""
 
+import errno
+import logging
 import resource
 import signal
+import socket
 from contextlib import suppress
 from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
 from service.edge import uvicorn_interface
 from service.edge.protocol import HTTPProtocol
 from service.observability.log import configure_logging
 from service.settings import Settings
+from service.supervisor import STARTUP_FAILURE, Supervisor
+
+logger = logging.getLogger(__name__)
+
+ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""This machine has no such address. `localhost` may also be `::1` where there is no IPv6."""
 
 
 def serve(settings: Settings) -> None:
@@ -28,21 +35,60 @@ def serve(settings: Settings) -> None:
         raise SystemExit(f"error: {error}") from None
     output = configure_logging(settings.log_level)
     allow_files(settings)
-    config = configuration(settings)
-    if settings.workers > 1:
-        # A wrong setting is reported once here, not by each worker at each of its starts.
-        create_app(settings, output)
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
-        supervisor.run()
-        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-            raise SystemExit(STARTUP_FAILURE)
+    sockets = bind(settings.host, settings.port)
+    for sock in sockets:
+        logger.info("listening on %s port %d", *sock.getsockname()[:2])
+    if settings.workers == 1:
+        run(settings, sockets)
         return
-    server = uvicorn.Server(config)
+    # A wrong setting is reported once here, not by each worker at each of its starts.
+    create_app(settings, output)
+    if status := Supervisor(settings.workers, run, settings, sockets).run():
+        raise SystemExit(status)
+
+
+def run(settings: Settings, sockets: list[socket.socket], on_started: uvicorn_interface.OnStarted = None) -> None:
+    """Serve in this process until a signal. Raises SystemExit when the application cannot start."""
+    server = uvicorn_interface.Server(configuration(settings), on_started)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the process would end with a failure status
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its graceful stop
-        server.run()
+        server.run(sockets)
     if not server.started:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of `host`; `::` accepts IPv4 too. Raises SystemExit."""
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            # With PORT=0 the system chooses the port, and the addresses after the first take the same one.
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(_bound(family, (address[0], chosen, *address[2:]), dual_stack=host == "::"))
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
+                absent = error
+        if absent and not sockets:
+            raise absent
+    except OSError as error:
+        raise SystemExit(f"error: cannot listen on {host} port {port}: {error.strerror}") from None
+    return sockets
+
+
+def _bound(family: int, address: tuple[object, ...], *, dual_stack: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # asyncio and the operating systems have different defaults
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def allow_files(settings: Settings) -> None:
@@ -50,14 +96,12 @@ def allow_files(settings: Settings) -> None:
 
     Many systems start a process with 1,024. Past the limit no connection is accepted, and the pool cannot connect.
     """
-    wanted = (
-        2 * settings.max_connections + settings.pool_max_size + 100
-    )  # 2: the edge answers connections past the limit too
+    # Twice, because the edge answers connections past the limit too.
+    wanted = 2 * settings.max_connections + settings.pool_max_size + 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
+        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
 
 
 def configuration(settings: Settings) -> uvicorn.Config:
@@ -68,7 +112,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         interface="asgi3",
         host=settings.host,
         port=settings.port,
-        workers=settings.workers,
+        workers=1,  # supervisor.py starts the processes
         loop="uvloop",
         http=HTTPProtocol,
         ws="none",

@@ -1,13 +1,17 @@
-"""All that the edge uses of uvicorn beyond its documented interface, and a probe that tries it.
+"""All that the service uses of uvicorn beyond its documented interface, and a probe that tries it.
 
-uvicorn makes one protocol object for each connection, by its keyword arguments `config`, `server_state`, `app_state`
-and `_loop`. At a graceful stop it calls `shutdown()` of each object in `server_state.connections`, and waits until that
-set and `server_state.tasks` are empty. `make compat` runs the tests with the oldest and the newest release in the range
-of pyproject.toml.
+uvicorn makes one protocol object for each connection, with the keyword arguments `config`, `server_state`, `app_state`
+and `_loop`. `Server.startup()` and `Server.shutdown()` may be overridden. At a graceful stop, shutdown() closes the
+listening sockets, calls `shutdown()` of each object in `server_state.connections`, and waits until that set and
+`server_state.tasks` are empty. `make compat` runs the tests with the oldest and the newest release in the range of
+pyproject.toml.
 """
 
 import asyncio
+import socket
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 
 import uvicorn
@@ -23,6 +27,44 @@ CONFIG_ATTRIBUTES = ("lifespan_class", "loaded_app")
 
 PROBE_SECONDS = 5
 REQUEST = b"GET / HTTP/1.1\r\nHost: probe\r\n\r\n"
+
+
+OnStarted = Callable[[], None] | None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server. It calls `on_started`, and its graceful stop loses no connection that the kernel accepted."""
+
+    def __init__(self, config: uvicorn.Config, on_started: OnStarted = None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_started:
+            self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The kernel resets the connections that are still in the queue of a listening socket when it is closed.
+        loop = asyncio.get_running_loop()
+        while accepted := [client for sock in sockets or () for client in accept_all(sock)]:
+            for client in accepted:
+                await loop.connect_accepted_socket(self._protocol, client)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> HTTPProtocol:
+        return HTTPProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def accept_all(listening: socket.socket) -> list[socket.socket]:
+    """The connections in the queue of a socket that does not block."""
+    accepted = []
+    with suppress(BlockingIOError):
+        while True:
+            client, _ = listening.accept()
+            client.setblocking(False)
+            accepted.append(client)
+    return accepted
 
 
 class IncompatibleUvicorn(Exception):
@@ -52,9 +94,9 @@ async def _probe() -> None:
 
 async def _serve_one_request() -> list[str]:
     """What is missing of the interface."""
-    config = uvicorn.Config(_app, http=HTTPProtocol, lifespan="off", ws="none", port=0, log_config=None)
+    config = uvicorn.Config(_app, http=HTTPProtocol, lifespan="off", ws="none", log_config=None)
     config.load()
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.lifespan = config.lifespan_class(config)
     needed = ((config, CONFIG_ATTRIBUTES), (server.server_state, SERVER_STATE_ATTRIBUTES))
     missing = [
@@ -66,15 +108,16 @@ async def _serve_one_request() -> list[str]:
     if missing:
         return missing
     server.lifespan.state["edge"] = EdgeState(Limits(), Counter())
-    await server.startup()
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    reader, writer = await asyncio.open_connection(host, port)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    await server.startup([listening])
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     state = server.server_state
     if not head.startswith(b"HTTP/1.1 204 ") or len(state.connections) != 1 or state.total_requests != 1:
         missing.append(f"a request was answered with {head!r}")
-    stopping = asyncio.create_task(server.shutdown())
+    stopping = asyncio.create_task(server.shutdown([listening]))
     if await reader.read():
         missing.append("Server.shutdown() does not call shutdown() of a connection")
     writer.close()
