@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed frontend serve test browser issuer check client client-check migrate rollback lock
-.PHONY: bench load soak faults hostile fuzz
+.PHONY: bench load soak faults hostile fuzz compat
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -51,6 +51,9 @@ hostile: .venv/test ## send every hostile input that is known, and show the answ
 
 fuzz: .venv/test ## try 20,000 inputs that nobody wrote, in a few minutes (ARGS="--seed 1": the same again)
 	@$(RUN) tests.fuzz $(ARGS)
+
+compat: .venv/check ## run the tests with the oldest and newest allowed releases, and on each Python (ARGS="python-3.12")
+	@$(RUN) tests.compat $(ARGS)
 
 issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
 	@$(RUN) pytest tests/issuer $(ARGS)
