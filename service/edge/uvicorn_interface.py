@@ -10,12 +10,12 @@ pyproject.toml.
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from importlib.metadata import version
+from typing import Any
 
 import uvicorn
-import uvloop
 from starlette.types import Receive, Scope, Send
 
 from service.edge.limits import Limits
@@ -67,63 +67,83 @@ def accept_all(listening: socket.socket) -> list[socket.socket]:
     return accepted
 
 
+class Missing(Exception):
+    """Raised in the probe. The message says what the installed uvicorn lacks."""
+
+
 class IncompatibleUvicorn(Exception):
     """The installed uvicorn does not work with this edge. The message says what is missing."""
 
 
 def probe() -> None:
     """Serve one request by the installed uvicorn on a loopback port. Raises IncompatibleUvicorn."""
-    uvloop.run(_probe())
+    asyncio.run(_probe())
+
+
+class Disconnect(asyncio.Protocol):
+    """Ends each connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 async def _probe() -> None:
-    errors: list[str] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: errors.append(str(context.get("exception") or context["message"])))
+    raised: list[Exception] = []  # event loops do not report what a protocol's constructor raises
+
+    def protocol(**arguments: Any) -> asyncio.Protocol:
+        try:
+            return HTTPProtocol(**arguments)
+        except Exception as error:
+            raised.append(error)
+            return Disconnect()
+
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            missing = await _serve_one_request()
+        await _serve_one_request(protocol)
     except (Exception, SystemExit) as error:
-        missing = [f"{type(error).__name__}: {error}"]
-    if missing or errors:
+        reason = raised[0] if raised else error
         raise IncompatibleUvicorn(
-            f"uvicorn {version('uvicorn')} does not work with this service ({'; '.join(errors or missing)}); "
+            f"uvicorn {version('uvicorn')} does not work with this service: {reason}; "
             "install a release in the range of pyproject.toml"
-        )
+        ) from error
 
 
-async def _serve_one_request() -> list[str]:
-    """What is missing of the interface."""
-    config = uvicorn.Config(_app, http=HTTPProtocol, lifespan="off", ws="none", log_config=None)
+async def _serve_one_request(protocol: Any) -> None:
+    """Raises whatever an incompatible release leads to; Missing where the reason is known."""
+    config = uvicorn.Config(_app, http=protocol, lifespan="off", ws="none", log_config=None)
     config.load()
     server = Server(config)
     server.lifespan = config.lifespan_class(config)
-    needed = ((config, CONFIG_ATTRIBUTES), (server.server_state, SERVER_STATE_ATTRIBUTES))
-    missing = [
-        f"{type(owner).__name__} has no attribute {name!r}"
-        for owner, names in needed
-        for name in names
-        if not hasattr(owner, name)
-    ]
-    if missing:
-        return missing
+    for owner, names in ((config, CONFIG_ATTRIBUTES), (server.server_state, SERVER_STATE_ATTRIBUTES)):
+        for name in names:
+            if not hasattr(owner, name):
+                raise Missing(f"{type(owner).__name__} has no attribute {name!r}")
     server.lifespan.state["edge"] = EdgeState(Limits(), Counter())
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     await server.startup([listening])
     reader, writer = await asyncio.open_connection(*listening.getsockname())
-    writer.write(REQUEST)
-    head = await reader.readuntil(b"\r\n\r\n")
-    state = server.server_state
-    if not head.startswith(b"HTTP/1.1 204 ") or len(state.connections) != 1 or state.total_requests != 1:
-        missing.append(f"a request was answered with {head!r}")
-    stopping = asyncio.create_task(server.shutdown([listening]))
-    if await reader.read():
-        missing.append("Server.shutdown() does not call shutdown() of a connection")
-    writer.close()
-    await writer.wait_closed()
-    await stopping
-    return missing
+    try:
+        writer.write(REQUEST)
+        head = await _in_time(reader.readuntil(b"\r\n\r\n"), "a request is not answered")
+        if not head.startswith(b"HTTP/1.1 204 "):
+            raise Missing(f"a request is answered by {head!r}")
+        stopping = asyncio.create_task(server.shutdown([listening]))
+        await _in_time(reader.read(), "Server.shutdown() does not call shutdown() of a connection")
+        writer.close()
+        await stopping
+    finally:
+        for connection in (writer, *server.server_state.connections):
+            connection.transport.abort()
+        for listener in server.servers:
+            listener.close()
+        await asyncio.sleep(0)  # until the transports are closed
+
+
+async def _in_time(read: Coroutine[None, None, bytes], failure: str) -> bytes:
+    try:
+        return await asyncio.wait_for(read, PROBE_SECONDS)
+    except (TimeoutError, EOFError):
+        raise Missing(failure) from None
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
