@@ -34,6 +34,7 @@ def serve(settings: Settings) -> None:
     except uvicorn_interface.IncompatibleUvicorn as error:
         raise SystemExit(f"error: {error}") from None
     output = configure_logging(settings.log_level)
+    create_app(settings, output)  # a wrong setting is reported before the address is in use, and once for all workers
     allow_files(settings)
     sockets = bind(settings.host, settings.port)
     for sock in sockets:
@@ -41,8 +42,6 @@ def serve(settings: Settings) -> None:
     if settings.workers == 1:
         run(settings, sockets)
         return
-    # A wrong setting is reported once here, not by each worker at each of its starts.
-    create_app(settings, output)
     if status := Supervisor(settings.workers, run, settings, sockets).run():
         raise SystemExit(status)
 

@@ -155,10 +155,10 @@ def test_a_start_that_cannot_work_is_refused_in_one_line() -> None:
         expected: list[tuple[dict[str, str], str]] = [
             ({"JWT_SECRET": SECRET}, "error: DATABASE_URL is missing"),
             ({"DATABASE_URL": url}, "error: set exactly one of JWT_SECRET, JWKS_URL and JWKS_FILE"),
-            ({"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET}, "error: DATABASE_URL is not like"),
+            ({"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET}, "error: DATABASE_URL is for mysql"),
             (
                 {"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET} | workers,
-                "error: DATABASE_URL is not like",
+                "error: DATABASE_URL is for mysql",
             ),
             ({"DATABASE_URL": url, "JWKS_FILE": "/none/hunter2"} | workers, "error: JWKS_FILE"),
             ({"DATABASE_URL": url, "JWT_SECRET": SECRET, "PORT": port}, "address already in use"),
