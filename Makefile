@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed frontend serve test browser issuer check client client-check migrate rollback lock
-.PHONY: bench load soak faults hostile fuzz compat
+.PHONY: bench load soak faults hostile fuzz compat deploy-check
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -11,7 +11,7 @@ COMPILE := $(RUN) uv pip compile --quiet --universal --generate-hashes --no-anno
 LOCK := $(COMPILE) pyproject.toml
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/dev ## set up .venv for development
 
@@ -78,6 +78,10 @@ client-check: .venv/test .venv-client/made examples/node_modules tests/client/no
 	@npm --prefix examples run --silent build
 	@$(RUN) tests.client
 
+deploy-check: .venv/test .venv-deploy/made ## check each file of deploy/ by its tool, and run the proxies and Prometheus (Debian)
+	@.venv-deploy/bin/python -m tests.deploy.check
+	@$(RUN) pytest tests/deploy -rP $(ARGS)
+
 migrate: .venv/run ## bring the database of DATABASE_URL up to date
 	@$(RUN) service migrate
 
@@ -90,7 +94,7 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	for group in dev test browser; do \
 		$(LOCK) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
-	for group in bench client load; do \
+	for group in bench client deploy load; do \
 		$(COMPILE) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
 
