@@ -70,8 +70,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Mark a task as completed or not completed; without a body, flip it
-         * @description With a body, a repeat of the request does no harm. Without one, it flips the task back.
+         * Set whether a task is completed, or flip it
+         * @description With `{"completed": true}` or `{"completed": false}` a repeat changes nothing. Without a body, or with `null` or `{}`, the value flips; an Idempotency-Key is then refused, unless If-Match names the version.
          */
         patch: operations["complete_task"];
         trace?: never;
@@ -182,38 +182,38 @@ export interface components {
     schemas: {
         /**
          * ProblemDocument
-         * @description RFC 9457, section 3.1, with `errors` besides.
+         * @description A problem document: RFC 9457, section 3.1, and the member `errors`.
          */
         ProblemDocument: {
-            /** @description `about:blank` unless a program must tell this one from its status's others */
+            /** @description `about:blank`, or a URN where a program must tell problems of one status apart. */
             type: string;
-            /** @description the status in words */
+            /** @description The status in words. */
             title: string;
             status: number;
-            /** @description a sentence to show */
+            /** @description One or more sentences that you may show to the user. */
             detail: string;
             /**
-             * @description what is wrong with the request; absent when none is
+             * @description The values that are not valid. Absent if there are none.
              * @default []
              */
             errors?: components["schemas"]["FieldError"][];
         };
         /**
          * FieldError
-         * @description One thing that is wrong, and where.
+         * @description One value of a request that is not valid.
          */
         FieldError: {
             /**
-             * @description the place, from the outside in
+             * @description Where: body, path, query or header, then the name.
              * @example [
              *       "body",
              *       "title"
              *     ]
              */
             loc: string[];
-            /** @description what is wrong, in words */
+            /** @description What is wrong: a sentence that you may show to the user. */
             msg: string;
-            /** @description what is wrong, for programs */
+            /** @description What is wrong, for programs. */
             type: string;
         };
         /**
@@ -325,12 +325,12 @@ export interface components {
         sort: "-created_at" | "created_at" | "-updated_at" | "updated_at";
         /** @description Only tasks with this text in the title or the description. Upper and lower case are equal. */
         q: string;
-        /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
+        /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
+        "If-Match": string;
+        /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
         "If-None-Match": string;
         /** @description An id of this creation, such as a random UUID. A repeat with the same key and body creates no second task. */
         "Idempotency-Key": string;
-        /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
-        "If-Match": string;
         /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
         "X-Request-ID": string;
     };
@@ -370,7 +370,9 @@ export interface operations {
                 q?: components["parameters"]["q"];
             };
             header?: {
-                /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
+                /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
                 /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
@@ -433,6 +435,16 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Precondition Failed */
+            412: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
@@ -600,7 +612,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `ETag` values in quotes, or `*`. 304 if one of these matches the current ETag. */
+                /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
+                "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
                 "If-None-Match"?: components["parameters"]["If-None-Match"];
                 /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
@@ -683,6 +697,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Precondition Failed */
+            412: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Unprocessable Content */
             422: {
                 headers: {
@@ -722,6 +746,8 @@ export interface operations {
             header?: {
                 /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
                 /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
@@ -867,6 +893,8 @@ export interface operations {
             header?: {
                 /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
                 /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
@@ -974,6 +1002,8 @@ export interface operations {
             header?: {
                 /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
                 "If-Match"?: components["parameters"]["If-Match"];
+                /** @description `ETag` values in quotes, or `*`. If one of these matches the current ETag, a GET is 304 and a write is 412. */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
                 /** @description An id for this request in the log: 1 to 64 letters, digits, `.`, `_` or `-`. Any other value is replaced. */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
             };
