@@ -270,6 +270,21 @@ def test_get_task_takes_ids_in_any_case(ada: Caller) -> None:
     assert upper.json() == task
 
 
+@pytest.mark.parametrize("column", ["created_at", "updated_at"])
+@pytest.mark.parametrize("time", ["2026-01-02 03:04:05Z", "2026-01-02 03:04:05.1Z", "0001-01-01 00:00:00Z"])
+def test_get_task_and_list_tasks_have_timestamps_of_six_digits(
+    ada: Caller, rows: Callable[..., list[Any]], column: str, time: str
+) -> None:
+    task = ada.create(title="x").json()
+    ada.create(title="long", description="y" * 5000)
+    rows("update tasks set created_at = %s" if column == "created_at" else "update tasks set updated_at = %s", time)
+
+    texts = [ada.get(task["id"]).json()[column], *(listed[column] for listed in ada.list().json())]
+
+    expected = time.replace(" ", "T").removesuffix("Z").ljust(20, ".").ljust(26, "0") + "Z"
+    assert texts == [expected] * 3
+
+
 # update_task
 
 
