@@ -106,9 +106,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             await database.close()
             output.flush()
 
-    router: ASGIApp = Router([(route, endpoint(route)) for route in ROUTES], refuse)
-    if settings.cors_origins:
-        router = across_origins(router, settings)
+    router = across_origins(Router([(route, endpoint(route)) for route in ROUTES], refuse), settings)
     start_and_stop = Lifespan(lifespan=lifespan).lifespan
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

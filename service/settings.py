@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET_BYTES = 32
 """The shortest HS256 key: RFC 7518, section 3.2."""
 
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", re.ASCII).fullmatch
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?/?", re.ASCII).fullmatch
 """What browsers send as Origin, in lower case, with or without a final slash: RFC 6454, section 6.2."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -94,8 +94,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         LogLevel, Meta(description="`debug`, `info` (every request but probes), `warning` (failures) or `error`")
     ] = "info"
     cors_origins: Annotated[
-        str, Meta(description="origins of pages that may call, such as `https://app.example.com`, separated by commas")
+        str,
+        Meta(
+            description="origins of pages that may call, such as `https://app.example.com`, separated by commas; "
+            "`http://localhost:*` is every port, `*` every origin"
+        ),
     ] = ""
+    cors_private_network: Annotated[
+        bool, Meta(description="let pages with a public address call the service at a private address")
+    ] = False
     server_timing: Annotated[bool, Meta(description="send `Server-Timing`: auth, wait, db")] = False
     metrics_port: Annotated[
         int, Meta(ge=0, le=65535, description="port of the metrics; each further worker has the next port; 0: off")
@@ -119,9 +126,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ports = range(self.metrics_port, self.metrics_port + self.workers)
         if self.metrics_port and (self.port in ports or ports[-1] > 65535):
             raise SettingsError("METRICS_PORT is too close to PORT, or to 65535: each of WORKERS needs a port")
-        if self.cors_origins and not all(ORIGIN(origin.strip()) for origin in self.cors_origins.split(",")):
+        if self.cors_origins not in ("", "*") and not all(map(ORIGIN, map(str.strip, self.cors_origins.split(",")))):
             raise SettingsError(
-                "CORS_ORIGINS is not a list of origins like https://app.example.com, without a path or *"
+                "CORS_ORIGINS is not a list of origins like https://app.example.com without a path, and not *"
             )
 
     def changed(self) -> list[str]:

@@ -18,10 +18,21 @@ ORIGINS = [
     "https://app.example",
     "http://localhost:3000, https://app.example/",
     "http://[::1]:80",
+    "http://localhost:*, https://app.example",
+    "*",
     "capacitor://localhost",
 ]
 NO_ORIGINS = [
-    *("*", "https://*.example", "null", "app.example", "https://", "https://app.example/page", "https://a.example,"),
+    *(
+        "*, https://app.example",
+        "https://*.example",
+        "http://localhost:3*",
+        "null",
+        "app.example",
+        "https://",
+        "https://app.example/page",
+        "https://a.example,",
+    ),
     *("https://a.example https://b.example", "https://app.example:port", "https://App.example", "a:b@c", "//a"),
     *("https://a\r\nset-cookie: b", "https://ä.example", "https://a.example?", "https://a.example#"),
 ]

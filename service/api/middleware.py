@@ -1,52 +1,103 @@
-"""What only browsers ask for, by kept libraries: calls from pages of other origins, and compressed lists."""
+"""What browsers need besides the operations: calls from pages of other origins (CORS), and compressed lists."""
 
+import logging
+import re
 from collections.abc import Awaitable
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
 from service.api.payloads import problem_response
-from service.api.problems import NOT_FOR_THIS_PAGE, Problem
-from service.settings import Settings
+from service.api.problems import METHOD_NOT_FOR_PAGES, ORIGIN_NOT_ALLOWED, PRIVATE_NETWORK_NOT_ALLOWED, Problem
+from service.settings import ORIGIN, Settings
+
+logger = logging.getLogger(__name__)
 
 COMPRESSED_BYTES = 2048
-"""A smaller list is sent as it is: it fits two packets, and compressing would take longer than sending."""
+"""A shorter list is sent as it is: it fits two packets, and compressing takes longer than sending."""
 
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-TAKEN = ["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID"]
-SHOWN = ["ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "Server-Timing", "X-Request-ID"]
-DAY = 86_400
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+EXPOSED_HEADERS = ("ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "Server-Timing", "X-Request-ID")
+PREFLIGHT_SECONDS = 86_400
+
+LOGGED_ORIGINS = 100
+"""Refused origins that are logged, each once. The Origin header is the client's, so their number is bounded."""
+
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class CrossOrigins(CORSMiddleware):
-    """The library's, except that it refuses in plain text."""
+    """Starlette's CORS middleware. Its refusals are problem documents, and a refused origin is logged once."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        origins = [_as_sent(origin.strip()) for origin in settings.cors_origins.split(",") if origin]
+        any_port = "|".join(re.escape(origin[:-2]) for origin in origins if origin.endswith(":*"))
+        super().__init__(
+            app,
+            allow_origins=[origin for origin in origins if not origin.endswith(":*")],
+            allow_origin_regex=f"(?:{any_port})(?::[0-9]{{1,5}})?" if any_port else None,
+            allow_methods=METHODS,
+            allow_headers=("*",),  # tracing libraries add traceparent, baggage, sentry-trace and others
+            expose_headers=EXPOSED_HEADERS,
+            allow_credentials=settings.cors_origins != "*",  # some clients always send cookies; none is ever read
+            allow_private_network=settings.cors_private_network,
+            max_age=PREFLIGHT_SECONDS,
+        )
+        self._timing = settings.server_timing
+        self._logged: set[str] = set()
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        refused = problem_response(Problem(NOT_FOR_THIS_PAGE))
-        return Response(refused.body, refused.status, {"Vary": "Origin"}, "application/problem+json")
+        origin = request_headers["origin"]
+        if not self.is_allowed_origin(origin):
+            problem = Problem(ORIGIN_NOT_ALLOWED)
+            self._log(origin)
+        elif request_headers["access-control-request-method"] not in METHODS:
+            problem = Problem(METHOD_NOT_FOR_PAGES)
+        else:
+            problem = Problem(PRIVATE_NETWORK_NOT_ALLOWED)
+        refusal = problem_response(problem)
+        return Response(refusal.body, refusal.status, {"Vary": "Origin"}, "application/problem+json")
+
+    def _log(self, origin: str) -> None:
+        is_origin = origin == "null" or ORIGIN(origin)  # anything else is not from a browser
+        if is_origin and origin not in self._logged and len(self._logged) < LOGGED_ORIGINS:
+            self._logged.add(origin)
+            logger.warning("CORS_ORIGINS does not list %s: pages of this origin cannot call the service", origin)
+
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        if self._timing and message["type"] == "http.response.start":
+            origin = request_headers.get("origin")
+            if origin and self.is_allowed_origin(origin):  # else the page cannot read Server-Timing
+                message["headers"].append((b"timing-allow-origin", origin.encode("latin-1")))
+        await super().send(message, send, request_headers)
+
+
+def _as_sent(origin: str) -> str:
+    """An origin of CORS_ORIGINS as browsers send it: without a final slash and without the scheme's default port."""
+    origin = origin.rstrip("/")
+    return origin.removesuffix(DEFAULT_PORTS.get(origin.partition(":")[0], "/"))
 
 
 def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app` for pages of CORS_ORIGINS too. A preflight is answered here, and browsers remember it for a day."""
-    return CrossOrigins(
-        app,
-        allow_origins=[origin.strip().rstrip("/") for origin in settings.cors_origins.split(",")],
-        allow_methods=METHODS,
-        allow_headers=TAKEN,
-        expose_headers=SHOWN,
-        allow_credentials=True,  # some clients send cookies along with everything; none is ever read
-        max_age=DAY,
-    )
+    """`app` for pages of CORS_ORIGINS too. Without CORS_ORIGINS, only preflights pass through the middleware."""
+    middleware = CrossOrigins(app, settings)
+    if settings.cors_origins:
+        return middleware
+
+    def preflights_only(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (middleware if scope["method"] == "OPTIONS" else app)(scope, receive, send)
+
+    return preflights_only
 
 
 def compressed(app: ASGIApp) -> ASGIApp:
-    """`app`, its longer answers compressed for callers who accept that: zstd, br or gzip."""
+    """`app` with longer responses compressed by zstd, brotli or gzip, as the client accepts."""
     compressing = CompressMiddleware(app, minimum_size=COMPRESSED_BYTES)
 
     def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

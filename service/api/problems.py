@@ -30,8 +30,12 @@ class ProblemType(msgspec.Struct, frozen=True):
 
 
 BAD_REQUEST = ProblemType(400, "Bad Request", "This is not a valid HTTP request.")
-NOT_FOR_THIS_PAGE = ProblemType(
+ORIGIN_NOT_ALLOWED = ProblemType(
     400, "Bad Request", "Pages of this origin may not call this service. CORS_ORIGINS does not list the origin."
+)
+METHOD_NOT_FOR_PAGES = ProblemType(400, "Bad Request", "Pages of other origins may not use this method.")
+PRIVATE_NETWORK_NOT_ALLOWED = ProblemType(
+    400, "Bad Request", "Pages may not call this service in a private network. CORS_PRIVATE_NETWORK is not set."
 )
 UNAUTHORIZED = ProblemType(
     401,

@@ -19,8 +19,10 @@ from service.dev.postgres import PostgresError, embedded_postgres
 from service.server import serve
 from service.settings import ROOT, Settings, read_settings
 
-EXAMPLE = "http://127.0.0.1:8080, http://localhost:8080"
-"""The origins of the example page when `make frontend` serves it."""
+LOOPBACK_ORIGINS = ",".join(
+    f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
+)
+"""Every port, for development servers such as Vite (5173) and Next (3000), and for `make frontend` (8080)."""
 
 DEMO_USER = SEEDED["the demo user"][0]
 
@@ -103,7 +105,7 @@ def load_test_users(count: int) -> Iterator[UUID]:
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` and .env, with the example page's origins and, where no key is set, a secret that .data keeps."""
     values = with_dotenv(environment)
-    values.setdefault("CORS_ORIGINS", EXAMPLE)
+    values.setdefault("CORS_ORIGINS", LOOPBACK_ORIGINS)
     if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
         DATA.mkdir(exist_ok=True)
         kept = DATA / "jwt_secret"

@@ -25,7 +25,9 @@ TYPE_NAMES = {type: name.lower() for name, type in vars(problems).items() if isi
 
 BEFORE_ROUTING = (
     problems.BAD_REQUEST,
-    problems.NOT_FOR_THIS_PAGE,
+    problems.ORIGIN_NOT_ALLOWED,
+    problems.METHOD_NOT_FOR_PAGES,
+    problems.PRIVATE_NETWORK_NOT_ALLOWED,
     problems.NOT_FOUND,
     problems.METHOD_NOT_ALLOWED,
     problems.REQUEST_TIMEOUT,
