@@ -37,12 +37,14 @@ async def run(arguments: argparse.Namespace) -> bool:
         generator.results = results = Results(arguments.tolerance)
         generator.measured_from = time.perf_counter() + warm_up
         cpu, clock = time.process_time(), time.perf_counter()
-        await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
-        cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-        generator.results = None
-        for kind, count in sorted(generator.errors.items()):
-            print(f"{kind}: {count:,}")
-        await generator.all_of(traffic.clean_up())
+        try:
+            await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
+            cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+            for kind, count in sorted(generator.errors.items()):
+                print(f"{kind}: {count:,}")
+        finally:  # after Ctrl-C too
+            generator.results = None
+            await generator.all_of(traffic.clean_up())
     print(results)
     answered = sum(len(latencies.sent) - latencies.failures for latencies in results.values()) / (clock - warm_up)
     late = cuts(generator.late)
