@@ -11,6 +11,7 @@ import html
 import json
 import platform
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -442,7 +443,9 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
         if runner.state == "running" and not RUN.stage:
             begin(runner, PLAIN[0].name)
 
-    if options.shape:  # or locust would take 1 for both
+    if options.shape:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # locust handles it only when a shape has ended
+        # Without these, locust would take 1 for both.
         options.num_users, options.spawn_rate = options.num_users or USERS, options.spawn_rate or 0
     else:
         environment.shape_class = None

@@ -5,7 +5,9 @@ Here the requests that are due in that second are sent late, and their latency c
 """
 
 import argparse
+import asyncio
 import gc
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +29,9 @@ async def run(arguments: argparse.Namespace) -> bool:
     traffic = Traffic(urlsplit(arguments.host).netloc, users)
     generator = Generator(arguments.host, arguments.connections, traffic)
     rate, seconds, warm_up = arguments.rate, arguments.seconds, arguments.warm_up
+    main_task = asyncio.current_task()
+    assert main_task  # noqa: S101
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
     print(f"{rate:,g} requests a second for {seconds:g} s on {arguments.host}, {len(users)} users", flush=True)
     async with generator:
         await generator.all_of(traffic.set_up())
@@ -42,7 +47,7 @@ async def run(arguments: argparse.Namespace) -> bool:
             cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
             for kind, count in sorted(generator.errors.items()):
                 print(f"{kind}: {count:,}")
-        finally:  # after Ctrl-C too
+        finally:  # after a signal too
             generator.results = None
             await generator.all_of(traffic.clean_up())
     print(results)
@@ -74,7 +79,7 @@ def main() -> None:
         sys.exit(not uvloop.run(run(parser.parse_args())))
     except OSError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
 
 
