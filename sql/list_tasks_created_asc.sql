@@ -11,6 +11,7 @@
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
 -- index: tasks_by_user_newest
+-- budget: 1500 buffers, no sort
 --
 -- See list_tasks_created_desc.
 

@@ -11,6 +11,7 @@
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
 -- index: tasks_by_user_newest
+-- budget: 1500 buffers, no sort
 --
 -- It looks at $6 tasks in key order and no more, however few of them match, so its cost does not grow with the number
 -- of the user's tasks. The last of those comes back even if it is no match: the next page starts after it. No row with

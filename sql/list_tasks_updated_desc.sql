@@ -10,7 +10,8 @@
 --
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
--- index: tasks_by_user_newest, then a sort
+-- index: tasks_by_user_newest
+-- budget: none: it reads and sorts all of the user's tasks
 --
 -- It sorts all of the user's tasks, so its cost grows with their number: an index on updated_at would end HOT updates,
 -- and cost every write to spare a rare read. What follows the sort is bounded: see list_tasks_created_desc.
