@@ -232,12 +232,12 @@ export interface components {
             completed: boolean;
             /**
              * Format: date-time
-             * @description in UTC
+             * @description In UTC, with six digits of a second and `Z`.
              */
             created_at: string;
             /**
              * Format: date-time
-             * @description in UTC
+             * @description In UTC, with six digits of a second and `Z`.
              */
             updated_at: string;
         };
