@@ -5,9 +5,7 @@ Here the requests that are due in that second are sent late, and their latency c
 """
 
 import argparse
-import asyncio
 import gc
-import signal
 import sys
 import time
 from pathlib import Path
@@ -29,9 +27,6 @@ async def run(arguments: argparse.Namespace) -> bool:
     traffic = Traffic(urlsplit(arguments.host).netloc, users)
     generator = Generator(arguments.host, arguments.connections, traffic)
     rate, seconds, warm_up = arguments.rate, arguments.seconds, arguments.warm_up
-    main_task = asyncio.current_task()
-    assert main_task  # noqa: S101
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
     print(f"{rate:,g} requests a second for {seconds:g} s on {arguments.host}, {len(users)} users", flush=True)
     async with generator:
         await generator.all_of(traffic.set_up())
@@ -42,14 +37,12 @@ async def run(arguments: argparse.Namespace) -> bool:
         generator.results = results = Results(arguments.tolerance)
         generator.measured_from = time.perf_counter() + warm_up
         cpu, clock = time.process_time(), time.perf_counter()
-        try:
-            await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
-            cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-            for kind, count in sorted(generator.errors.items()):
-                print(f"{kind}: {count:,}")
-        finally:  # after a signal too
-            generator.results = None
-            await generator.all_of(traffic.clean_up())
+        await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
+        cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+        generator.results = None
+        for kind, count in sorted(generator.errors.items()):
+            print(f"{kind}: {count:,}")
+        await generator.all_of(traffic.clean_up())
     print(results)
     answered = sum(len(latencies.sent) - latencies.failures for latencies in results.values()) / (clock - warm_up)
     late = cuts(generator.late)
@@ -79,7 +72,7 @@ def main() -> None:
         sys.exit(not uvloop.run(run(parser.parse_args())))
     except OSError as error:
         sys.exit(f"error: {error}")
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         sys.exit(130)
 
 

@@ -28,7 +28,7 @@ from service.observability.health import Health, health, livez
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
 from service.observability.request_log import RequestLog
-from service.observability.server_timing import TimedDatabase, TimedEndpoint
+from service.observability.server_timing import TimedEndpoint, add_database_time
 from service.settings import Settings
 from service.shutdown import delayed_shutdown
 from service.tasks import operations as tasks
@@ -66,7 +66,7 @@ ROUTES = [
 def create_app(settings: Settings, output: Output) -> ASGIApp:
     """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
-    database = TimedDatabase(settings) if settings.server_timing else Database(settings)
+    database = Database(settings, add_database_time if settings.server_timing else None)
     authenticated = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
     readiness = Health(settings, database)
     failures = FailureLog()

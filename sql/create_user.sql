@@ -4,7 +4,6 @@
 --
 -- returns one: id uuid
 -- index: none: insert
--- budget: 10 buffers, no sort
 
 insert into users (id)
 values ($1)

@@ -1,10 +1,10 @@
 """The database layer: statements in, rows out.
 
 `Database.run(statement, user_id, ...)` is the way in. Nothing here knows HTTP, tokens or tasks.
-`connection.py` alone imports asyncpg; `migrations.py` alone imports psycopg.
+`driver.py` alone imports asyncpg; `migrations.py` alone imports psycopg.
 Imported by `auth` (for `UUID` only), `api`, `tasks`, `observability` and the composition root.
 """
 
-from service.db.connection import UUID
+from service.db.driver import UUID
 
 __all__ = ["UUID"]

@@ -1,150 +1,219 @@
-"""Reads of one statement that are waiting at the same moment go out as one pipelined round trip.
+"""Reads of one statement that wait at the same moment are sent as one pipelined round trip.
 
-Each keeps its own bound user id, and gets only rows that carry its own arguments. Writes never
-come here: together they would share a transaction, a lock wait and a failure.
+Each keeps its own bound user id, and gets only the rows that carry its own arguments: nothing else keeps users apart
+here, so a row without them is given to nobody. Writes are never batched: they would share a transaction, a lock wait
+and a failure. The pattern is that of GraphQL's DataLoader.
 """
 
 import asyncio
-import time
-from collections import defaultdict, deque
-from collections.abc import Awaitable
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any, Protocol
 
-from service.db.connection import RETRY_DELAY, worth_another_try
-from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
+from service.db.connection import Connection
+from service.db.errors import ConnectionLost
+from service.db.queue import Queue, User, Waiter
 from service.db.statements import Row, Statement
-from service.db.sweep import Sweep
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.db.database import Database
-
-FLIGHTS = 2
-"""Batches under way at once: few connections beat many, since waiting reads then travel together."""
+BATCHES_IN_FLIGHT = 2
+"""Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
 
 BATCH_SIZE = 64
 """Reads in one batch at most."""
 
+BATCH_ROWS = 1000
+"""Rows that a batch is expected to bring at most, by the mean of its statement's reads so far."""
+
+HEAVY_ROWS = 100
+"""A read that brought more rows goes alone next time, on its user's own connection."""
+
+HEAVY_READS = 10_000
+"""Heavy reads remembered, the oldest forgotten first."""
+
 SLOW_SECONDS = 0.05
-"""A batch under way for longer is waited for no more by those behind it: its connection may be dead."""
+"""A batch under way for longer counts no more: its connection may be dead, and others need not wait for it."""
+
+Outcome = list[Row] | Exception
 
 
-class Batch:
-    """Reads of one statement, by their arguments; the same read asked twice is sent once."""
+class Connections(Protocol):
+    """What batching needs of the pool."""
 
-    def __init__(self, statement: Statement, deadline: float) -> None:
-        self.statement = statement
-        self.deadline = deadline  # by the loop's clock: what a batch waits for a flight, it need not wait for a lane
-        self.waiters: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = defaultdict(list)
+    queue: Queue
+    connections: set[Connection]
+
+    def check_queue_limit(self) -> None: ...
+    def enqueue(self, waiter: Waiter) -> None: ...
+    def dispatch(self) -> None: ...
+    def release(self, connection: Connection) -> None: ...
+
+
+class Batch(Waiter):
+    """Reads of one statement by their arguments, `capacity` at most. Equal reads are sent once."""
+
+    __slots__ = ("_batcher", "callers", "capacity", "finished", "started", "statement")
+
+    def __init__(
+        self, statement: Statement, user: User, deadline: float, capacity: int, batcher: "ReadBatcher"
+    ) -> None:
+        super().__init__(user, deadline)
         self.size = 0
+        self.capacity = capacity
+        self.statement = statement
+        self.callers: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = defaultdict(list)
+        self.started = self.finished = 0.0  # of time.perf_counter()
+        self._batcher = batcher
 
-    def settle(self, arguments: tuple[Any, ...], outcome: list[Row] | BaseException) -> None:
-        for waiter in self.waiters[arguments]:
-            if waiter.done():
-                continue  # its caller has left
-            if isinstance(outcome, BaseException):
-                waiter.set_exception(outcome)
-            else:
-                waiter.set_result(outcome)
+    def is_held_back(self) -> bool:
+        return not self._batcher.can_dispatch()
+
+    def start(self, connection: Connection) -> None:
+        self._batcher.start(self, connection)
+
+    def fail(self, error: Exception) -> None:
+        self._batcher.close(self)
+        self.resolve([error] * len(self.callers))
+
+    def timing(self, queued: float) -> tuple[float, float]:
+        """Seconds in the queue, and with the database, of a read that joined at `queued`."""
+        started = self.started or perf_counter()  # a batch that was refused did not start
+        return max(started - queued, 0.0), (self.finished or started) - started
+
+    def resolve(self, outcomes: Sequence[Outcome]) -> None:
+        """Give each caller its rows or its exception. The outcomes are in the order of the calls."""
+        for callers, outcome in zip(self.callers.values(), outcomes, strict=True):
+            for caller in callers:
+                if caller.done():
+                    continue  # cancelled: its client has disconnected
+                if isinstance(outcome, Exception):
+                    caller.set_exception(outcome)
+                else:
+                    caller.set_result(outcome)
 
 
-class Reads:
-    """The reads that wait, and the batches under way."""
+class ReadBatcher:
+    """The batches that are open for further reads, and those in flight.
 
-    def __init__(self, database: "Database", settings: Settings) -> None:
-        self.waiting = 0
-        self._database = database
-        self._settings = settings
+    `uncontended` is whether the next read may go alone at once: the last read met no other, and none is in flight.
+    """
+
+    def __init__(self, pool: Connections, settings: Settings) -> None:
+        self.uncontended = True
+        self.heavy: dict[tuple[Any, ...], None] = {}
+        self._pool = pool
+        self._wait_seconds = settings.acquire_timeout
+        self._max_waiting = settings.max_waiting
         self._open: dict[Statement, Batch] = {}
-        self._queue: deque[Batch] = deque()
-        self._flights: dict[object, float] = {}  # since when each is under way
-        self._one_by_one = True  # the last read met no other, and so may the next
-        self._sweep = Sweep(self._refuse_late)
+        self._in_flight: dict[object, float] = {}  # since when
+        self._mean_rows: defaultdict[Statement, float] = defaultdict(float)
         self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def rows(self, statement: Statement, arguments: tuple[Any, ...]) -> Awaitable[list[Row]]:
-        """The rows of one read. Raises QueueFull at once."""
-        if self.waiting >= self._settings.max_waiting:
-            self._database.shed += 1
-            raise QueueFull
-        if self._one_by_one and not self._flights and not self._queue:
-            self._one_by_one = False
-            return self._fly_now(statement, arguments)
+    def begin_alone(self) -> None:
+        """Count a read that goes alone as a batch: reads that come meanwhile are batched."""
+        self.uncontended = False
+        self._in_flight[self] = self._loop.time()
+
+    def end_alone(self) -> None:
+        """The read that went alone has ended."""
+        del self._in_flight[self]
+        self.uncontended = not self._in_flight and not self._open
+        if self._open:
+            self._pool.dispatch()
+
+    def join(self, statement: Statement, arguments: tuple[Any, ...]) -> tuple[Batch, asyncio.Future[list[Row]]]:
+        """The batch that a read becomes part of, and its rows. Raises QueueFull and DatabaseUnavailable at once."""
+        queue = self._pool.queue
+        if queue.size >= self._max_waiting or not self._pool.connections:
+            self._pool.check_queue_limit()
         batch = self._open.get(statement)
         if batch is None:
-            batch = self._open[statement] = Batch(statement, self._loop.time() + self._settings.acquire_timeout)
-            self._queue.append(batch)
-            self._loop.call_soon(self._send)  # after every request of this turn of the loop has been read
-        waiter = self._loop.create_future()
-        batch.waiters[arguments].append(waiter)
+            capacity = int(BATCH_ROWS / max(self._mean_rows[statement], BATCH_ROWS / BATCH_SIZE))
+            batch = Batch(statement, queue.batches, self._loop.time() + self._wait_seconds, capacity, self)
+            self._open[statement] = batch
+            self._pool.enqueue(batch)
+            self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined
+        caller = self._loop.create_future()
+        batch.callers[arguments].append(caller)
         batch.size += 1
-        self.waiting += 1
-        if batch.size == BATCH_SIZE:
-            del self._open[statement]
-        return waiter
+        queue.size += 1
+        if batch.size == batch.capacity:
+            self.close(batch)
+        return batch, caller
 
-    async def _fly_now(self, statement: Statement, arguments: tuple[Any, ...]) -> list[Row]:
-        # without a batch, a task and a turn of the loop: a read that meets no other costs 10 % less
-        flight = object()
-        self._flights[flight] = self._loop.time()
-        try:
-            return await self._database.read(statement, arguments)
-        finally:
-            self._landed(flight)
-            self._one_by_one = not self._flights
-
-    def _send(self) -> None:
-        now = self._loop.time()
-        while self._queue and self._may_fly(now):
-            flight = self._loop.create_task(self._fly(self._leave()))
-            self._flights[flight] = now
-            flight.add_done_callback(self._landed)
-        if self._queue:
-            self._sweep.begin()
-
-    def _may_fly(self, now: float) -> bool:
-        return len(self._flights) < FLIGHTS or (
-            sum(now - since <= SLOW_SECONDS for since in self._flights.values()) < FLIGHTS and self._database.has_room
-        )
-
-    def _refuse_late(self) -> None:
-        while self._queue and self._queue[0].deadline <= self._loop.time():
-            batch = self._leave()
-            self._database.timeouts += batch.size
-            for call in batch.waiters:
-                batch.settle(call, PoolTimeout())
-        self._send()  # for a flight may have become slow
-
-    def _leave(self) -> Batch:
-        batch = self._queue.popleft()
+    def close(self, batch: Batch) -> None:
+        """Let no further read join the batch."""
         if self._open.get(batch.statement) is batch:
             del self._open[batch.statement]
-        self.waiting -= batch.size
-        return batch
 
-    def _landed(self, flight: object) -> None:
-        del self._flights[flight]
-        self._send()
+    def can_dispatch(self) -> bool:
+        """Whether another batch may start."""
+        if len(self._in_flight) < BATCHES_IN_FLIGHT:
+            return True
+        recent = self._loop.time() - SLOW_SECONDS
+        return sum(since >= recent for since in self._in_flight.values()) < BATCHES_IN_FLIGHT
 
-    async def _fly(self, batch: Batch) -> None:
-        statement, calls, started = batch.statement, list(batch.waiters), time.monotonic()
-        self._one_by_one = batch.size == len(self._flights) == 1
+    def start(self, batch: Batch, connection: Connection) -> None:
+        """Send a batch."""
+        self.close(batch)
+        batch.started, self._in_flight[batch] = perf_counter(), self._loop.time()
+        self.uncontended = False
+        task = self._loop.create_task(self._run(batch, connection))
+        self._tasks.add(task)
+        # As a callback, after the callers have gone on: the reads that they send next still join the next batch.
+        task.add_done_callback(partial(self._on_done, batch, connection))
+
+    async def _run(self, batch: Batch, connection: Connection) -> None:
+        outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
+        batch.finished = perf_counter()
+        batch.resolve(outcomes)
+
+    def _on_done(self, batch: Batch, connection: Connection, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        del self._in_flight[batch]
+        self.uncontended = batch.size == 1 and not self._in_flight and not self._open
+        self._pool.release(connection)  # which starts the next batch
+
+    async def _fetch(self, connection: Connection, statement: Statement, calls: list[Any]) -> list[Outcome]:
+        """Each call's rows or exception, in the order of the calls."""
         try:
-            rows = await self._database.read_many(statement, calls, batch.deadline)
-        except Exception as error:  # it belongs to the callers, unless each of them may try alone
-            if isinstance(error, (DatabaseUnavailable, PoolTimeout, QueueFull)) or not worth_another_try(
-                error, started
+            rows = await (
+                connection.run_many(statement, calls) if len(calls) > 1 else connection.run(statement, calls[0])
+            )
+        except Exception as error:
+            if (
+                len(calls) == 1
+                or not _is_of_one_call(error)
+                or (connection.needs_check and not await connection.ping())
             ):
-                outcomes: list[list[Row] | BaseException] = [error] * len(calls)
-            else:
-                await asyncio.sleep(RETRY_DELAY)
-                again = (self._database.read_once(statement, call, batch.deadline) for call in calls)
-                outcomes = await asyncio.gather(*again, return_exceptions=True)
-        else:
-            found: defaultdict[Any, list[Row]] = defaultdict(list)
-            for key, run in groupby(rows, statement.key_of_row):  # hashing each row's own costs a list of 20 3 us
-                found[key].extend(run)
-            outcomes = [found[statement.key_of_call(call)] for call in calls]
-        for call, outcome in zip(calls, outcomes, strict=True):
-            batch.settle(call, outcome)
+                return [error] * len(calls)
+            half = len(calls) // 2  # to isolate the failing call takes twice the logarithm of the batch's size
+            halves = calls[:half], calls[half:]
+            return [outcome for part in halves for outcome in await self._fetch(connection, statement, part)]
+        found: defaultdict[Any, list[Row]] = defaultdict(list)
+        for key, run in groupby(rows, statement.key_of_row):  # to hash each row's key costs a list of 20 3 us more
+            found[key].extend(run)
+        self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 8
+        outcomes: list[Outcome] = [found[statement.key_of_call(call)] for call in calls]
+        if self.heavy or len(rows) > HEAVY_ROWS:
+            for call in calls:
+                self.note_weight(statement, call, len(found[statement.key_of_call(call)]))
+        return outcomes
+
+    def note_weight(self, statement: Statement, arguments: tuple[Any, ...], rows: int) -> None:
+        """Remember whether a read is heavy."""
+        if rows > HEAVY_ROWS:
+            self.heavy[statement, *arguments] = None
+            if len(self.heavy) > HEAVY_READS:
+                del self.heavy[next(iter(self.heavy))]
+        elif self.heavy:
+            self.heavy.pop((statement, *arguments), None)
+
+
+def _is_of_one_call(error: Exception) -> bool:
+    """Whether the data of one call may be the cause: SQLSTATE class 22, or a value that Python cannot hold."""
+    return getattr(error, "sqlstate", "22")[:2] == "22" and not isinstance(error, (ConnectionLost, OSError))

@@ -1,110 +1,173 @@
-"""The database as the statements see it: reads that may be tried again, writes whose outcome may be unknown."""
+"""`Database.run`: one statement for one user, on one path for reads and writes, with one retry policy.
+
+A read may be sent again; a write only when the server certainly did not run it. Every wait is bounded: for a connection
+by ACQUIRE_TIMEOUT, for the statement by STATEMENT_TIMEOUT, and a retry begins within RETRY_SECONDS of the start.
+"""
 
 import asyncio
-import time
+from collections.abc import Callable, Hashable
+from time import perf_counter  # for durations: uvloop's clock is exact to a millisecond
 from typing import Any
 from uuid import UUID
 
-from service.db.batching import Reads
-from service.db.connection import READ_ONLY, RETRY_DELAY, Arguments, worth_another_try
-from service.db.errors import ConnectionLost, OutcomeUnknown
+from service.db.batching import ReadBatcher
+from service.db.connection import Connection
+from service.db.driver import READ_ONLY, SERIALIZATION_FAILURES
+from service.db.errors import ConnectionLost, DatabaseUnavailable, OutcomeUnknown
 from service.db.pool import Pool
 from service.db.statements import Row, Statement
+from service.settings import Settings
+
+RETRY_SECONDS = 0.5
+"""No retry begins later than this after the first attempt: the client was promised an answer in time."""
+
+RETRY_DELAY = 0.01
+"""Before a retry: what ended one connection has often ended others, which are noticed meanwhile."""
+
+CANCEL_SECONDS = 1.0
+"""A write that timed out is answered when its cancellation has ended, so that an immediate read shows the outcome."""
+
+READ_ONLY_BACKOFF = (1.0, 60.0)
+"""Seconds until a read-only server is given up again: first, and at most. It doubles while writes are refused."""
+
+OnTiming = Callable[[float, float], None]
+"""Called in the task of the caller of run(), with its seconds in the queue and its seconds with the database."""
 
 
 class Database(Pool):
-    """The pool, and what a lost connection means for those who use it."""
+    """The pool, the batches of reads, and what an error means for those that share them.
 
-    reads: Reads | None = None
+    `failing` is the last error of each statement that fails for a cause in the database, until it succeeds again.
+    """
 
-    async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
-        """The rows of a statement, which cannot be run without a user's id: it is the statement's `$1`."""
-        bound = (user_id, *arguments, *statement.fixed_arguments)
-        if statement.batch_columns and self.reads:
-            return await self.reads.rows(statement, bound)
-        return await (self.write(statement, bound) if statement.writes else self.read(statement, bound))
-
-    @property
-    def waiting_requests(self) -> int:
-        """How many requests have no connection yet."""
-        return len(self.waiting) + (self.reads.waiting if self.reads else 0)
+    def __init__(self, settings: Settings, on_timing: OnTiming | None = None) -> None:
+        super().__init__(settings)
+        self.failing: dict[str, Exception] = {}
+        self._on_timing = on_timing
+        self._acquire = self._acquire_timed if on_timing else self.acquire
+        self._batcher: ReadBatcher | None = None
+        self._read_only_backoff = 0.0
+        self._read_only_until = 0.0  # no expiry before this monotonic time
 
     async def open(self) -> None:
-        """Opens the pool, and the way for reads to travel together where statements are prepared."""
+        """Open the pool. Reads are batched where statements are prepared."""
         if self._settings.prepared_statements:
-            self.reads = Reads(self, self._settings)
+            self._batcher = ReadBatcher(self, self._settings)
         await super().open()
 
-    async def read(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:
-        """The rows of a read, which is tried once more when its connection is lost.
+    async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
+        """The statement's rows. When the rows of a write are here, it is committed.
 
-        Raises QueueFull, PoolTimeout or DatabaseUnavailable without a connection by `deadline`, ConnectionLost, or
-        asyncpg.PostgresError.
+        `user_id` is bound as `$1`. Raises DatabaseUnavailable, PoolTimeout, QueueFull, ConnectionLost (reads),
+        OutcomeUnknown (writes), or asyncpg.PostgresError.
         """
-        started = time.monotonic()
+        bound = (user_id, *arguments, *statement.fixed_arguments)
+        started, retried = self._loop.time(), False
+        batcher = self._batcher if statement.batch_columns else None
+        if batcher and batcher.heavy and (statement, *bound) in batcher.heavy:
+            batcher = None
+        if batcher and not batcher.uncontended:
+            queued = perf_counter() if self._on_timing else 0.0
+            batch, future = batcher.join(statement, bound)
+            try:
+                return await future
+            except Exception as error:
+                await self._delay_retry(statement, error, started, retried)
+                batcher, retried = None, True
+            finally:
+                if self._on_timing:
+                    self._on_timing(*batch.timing(queued))
+        if batcher:
+            batcher.begin_alone()
+        user = None if batcher else user_id
+        capped = not (batcher or statement.writes)
         try:
-            return await self.read_once(statement, arguments, deadline)
-        except ConnectionLost as error:
-            if not worth_another_try(error, started):
-                raise
-            await asyncio.sleep(RETRY_DELAY)
-            return await self.read_once(statement, arguments, deadline)
-
-    async def read_once(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:
-        """As read, without a second try."""
-        lane = self.idle.pop() if self.idle else await self.wait(deadline)
-        try:
-            return await lane.run(statement, arguments)
+            while True:
+                connection = self.take(user, capped) or await self._acquire(user, capped)
+                sent = perf_counter() if self._on_timing else 0.0
+                connection.replication_unconfirmed = False
+                try:
+                    rows = await connection.run(statement, bound)
+                    break
+                except Exception as error:
+                    failure = error
+                    if statement.writes:
+                        await self._after_failed_write(connection, error)
+                finally:
+                    self.release(connection)
+                    if self._on_timing:
+                        self._on_timing(0, perf_counter() - sent)
+                await self._delay_retry(statement, failure, started, retried)
+                retried = True
         finally:
-            self.release(lane)
+            if batcher:
+                batcher.end_alone()
+        if statement.writes and connection.replication_unconfirmed:
+            raise OutcomeUnknown
+        if statement.writes:
+            self._read_only_backoff = 0.0
+        if self.failing:
+            self.failing.pop(statement.name, None)
+        if statement.batch_columns and self._batcher:
+            self._batcher.note_weight(statement, bound, len(rows))
+        return rows
 
-    async def read_many(self, statement: Statement, calls: list[Arguments], deadline: float | None) -> list[Any]:
-        """The rows of all runs of one read, in one round trip on one lane. Raises as read_once does."""
-        lane = self.idle.pop() if self.idle else await self.wait(deadline)
+    async def _acquire_timed(self, user: Hashable | None, capped: bool) -> Connection:
+        queued = perf_counter()
         try:
-            return await (lane.run_many(statement, calls) if len(calls) > 1 else lane.run(statement, calls[0]))
+            return await self.acquire(user, capped)
         finally:
-            self.release(lane)
+            if self._on_timing:
+                self._on_timing(perf_counter() - queued, 0)
 
-    async def write(self, statement: Statement, arguments: Arguments) -> list[Any]:
-        """The rows of a write: when they are here, it is committed. Never tried again.
-
-        Raises as read does, but OutcomeUnknown when no answer came.
-        """
-        lane = self.idle.pop() if self.idle else await self.wait()
-        lane.warned = False
-        try:
-            rows = await lane.run(statement, arguments)
-            if lane.warned:
-                raise OutcomeUnknown
-            return rows
-        except ConnectionLost as error:
+    async def _delay_retry(self, statement: Statement, error: Exception, started: float, retried: bool) -> None:
+        """Return when the statement may be run again. Raises what the caller must know otherwise."""
+        self._note_failure(statement, error)
+        if isinstance(error, ConnectionLost) and statement.writes:
             raise OutcomeUnknown from error
-        except READ_ONLY:
-            if lane in self.lanes:  # else a write before this one has seen it, and the lanes are new
+        lost = isinstance(error, (ConnectionLost, DatabaseUnavailable)) and not isinstance(
+            error.__cause__, TimeoutError
+        )
+        repeatable = isinstance(error, SERIALIZATION_FAILURES) or (lost and not retried)
+        if not repeatable or self._loop.time() - started > RETRY_SECONDS:
+            raise error
+        await asyncio.sleep(RETRY_DELAY)
+
+    def _note_failure(self, statement: Statement, error: Exception) -> None:
+        if getattr(error, "sqlstate", None):
+            self.failing[statement.name] = error
+
+    async def _after_failed_write(self, connection: Connection, error: Exception) -> None:
+        if isinstance(error.__cause__, TimeoutError):
+            await connection.ping(CANCEL_SECONDS)
+        elif isinstance(error, READ_ONLY) and connection in self.connections:
+            # A failover is the usual cause: new connections lead to the new primary. When they do not, all would be
+            # replaced again for each refused write, and reads would wait for them.
+            now = self._loop.time()
+            if now >= self._read_only_until:
+                first, longest = READ_ONLY_BACKOFF
+                self._read_only_backoff = min(max(first, 2 * self._read_only_backoff), longest)
+                self._read_only_until = now + self._read_only_backoff
                 self.expire()
-            raise
-        finally:
-            self.release(lane)
 
     async def probe(self, statement: Statement) -> list[Any] | None:
-        """The rows of a statement that need not be prepared, on the idle lane silent the longest; None if all are busy.
+        """The rows of a statement that is not prepared, on the connection idle the longest. None when all are busy.
 
         Raises TimeoutError, OSError, or what asyncpg raises.
         """
         if not self.idle:
             return None
-        lane = min(self.idle, key=lambda lane: lane.answered)
-        used = lane.used
-        self.idle.remove(lane)
-        lane.doubtful = True
+        connection = min(self.idle, key=lambda connection: connection.last_response_at)
+        last_used_at = connection.last_used_at
+        self.idle.remove(connection)
+        connection.needs_check = True
         try:
-            rows: list[Any] = await lane.connection.fetch(statement.text, timeout=self._settings.statement_timeout)
-            lane.doubtful = False
+            rows: list[Any] = await connection.driver.fetch(statement.text, timeout=self._settings.statement_timeout)
+            connection.needs_check = False
             return rows
         finally:
-            self.release(lane)
-            if lane in self.idle:  # a probe is no use: the lane goes where it came from, to be closed one day
-                self.idle.remove(lane)
-                self.idle.insert(0, lane)
-                lane.used = used
+            self.release(connection)
+            if connection in self.idle:  # a probe is no use: the connection keeps its place, to be closed one day
+                self.idle.remove(connection)
+                self.idle.insert(0, connection)
+                connection.last_used_at = last_used_at

@@ -1,197 +1,212 @@
-"""The pool: lanes to the database, deadlines, shedding, recovery. Knows no task and no SQL, nor what a lane is for.
+"""The pool of connections: opening, handing out, deadlines, recovery. Knows no task, and no statement's text.
 
-A pool of our own because asyncpg's costs each request a task, a future, a timer and a reset round trip;
-here a free connection is one list.pop() away, and `make bench` shows what that is worth.
+A pool of our own because asyncpg's costs each request a task, a future, a timer and a round trip to reset the
+connection. Here a free connection is one `list.pop()` away; `make bench` shows what that is worth.
 """
 
 import asyncio
-import logging
 import time
-from collections import Counter, deque
-from collections.abc import Coroutine
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable
+from math import inf
 
-from service.db.connection import Lane, open_lane
+from service.db.connection import Connection
+from service.db.connector import Connector
 from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
-from service.db.statements import tenant_statements
-from service.db.sweep import Sweep
-from service.db.url import for_asyncpg
+from service.db.queue import Queue, Waiter
 from service.settings import Settings
-
-logger = logging.getLogger(__name__)
+from service.timers import LazyTimer
 
 IDLE_SECONDS = 60.0
-"""A lane above POOL_MIN_SIZE is closed after so long without a request."""
+"""A connection above POOL_MIN_SIZE is closed after this long without a request."""
 
-KEEP_SECONDS = 0.5
-"""How often the pool looks after itself: the healing of a database that was away is noticed within this time."""
+MAINTENANCE_SECONDS = 0.5
+"""Time between two runs of the maintenance, and so the longest until a database that is back is noticed."""
 
-ATTEMPTS = 3
-"""Connections to a database that is away are tried so many at once: a packet that one has lost delays only that one."""
+CLOSE_SECONDS = 2.0
+"""For the statements that a stop cancelled to end, and then for the connections to close."""
+
+QUEUE_CHECK_SECONDS = 0.05
+"""A queued request is refused at most this long after its deadline. A timer for each would cost it 2 us."""
 
 
 class Pool:
-    """Lanes to one database: `lanes` are open, `idle` of them free, the one used last at the end.
+    """Connections to one database: `connections` are open; of these `idle` are free, the last used one at the end.
 
-    `failure` is why the last new connection could not be made, or None; `errors` counts failures by SQLSTATE class.
+    `errors` counts failures by class of SQLSTATE, `timeouts` requests refused after ACQUIRE_TIMEOUT, and `shed`
+    requests refused because of MAX_WAITING.
+    Invariant: while an entry of the queue may start, no connection is idle.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.lanes: set[Lane] = set()
-        self.idle: list[Lane] = []
-        self.waiting: deque[tuple[float, asyncio.Future[Lane]]] = deque()
-        self.answered = float("-inf")
-        self.failure: Exception | None = None
+        self.connections: set[Connection] = set()
+        self.idle: list[Connection] = []
+        self.last_response_at = -inf
         self.timeouts = self.shed = 0
         self.errors: Counter[str] = Counter()
         self._settings = settings
-        self._url = for_asyncpg(settings.database_url)
-        self._statements = tenant_statements()
-        self._opening = 0
-        self._sweep = Sweep(self._refuse_late)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connector = Connector(settings, self.errors, self._on_open, self._on_close, self._on_failure)
+        self.queue = Queue(share=max(1, settings.pool_max_size // 4))
+        self._checks: set[asyncio.Task[None]] = set()
+        self._maintenance: asyncio.Task[None] | None = None
 
     @property
-    def has_room(self) -> bool:
-        """Whether a lane is idle or may be opened."""
-        return bool(self.idle) or len(self.lanes) + self._opening < self._settings.pool_max_size
+    def failure(self) -> Exception | None:
+        """Why the last attempt to connect failed."""
+        return self._connector.failure
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many requests have no connection yet."""
+        return self.queue.size
 
     async def open(self) -> None:
-        """Opens POOL_MIN_SIZE lanes, and waits for the first as long as a request would.
-
-        A database that is away is no error: it is tried again until it is there.
-        """
-        await asyncio.wait([self._add_lane()], timeout=self._settings.acquire_timeout)
-        self._start(self._keep())
+        """Open the pool, and wait for its first connection for ACQUIRE_TIMEOUT. An absent database is no error."""
+        self._loop = asyncio.get_running_loop()
+        self._timer = LazyTimer(self._check_queue)
+        await asyncio.wait([self._connector.start()], timeout=self._settings.acquire_timeout)
+        self._maintenance = self._loop.create_task(self._maintain())
 
     async def close(self) -> None:
-        """Ends every lane, within STATEMENT_TIMEOUT; the server is told, where expire() leaves it to find out."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        lanes, self.lanes, self.idle = self.lanes, set(), []
-        closing = (lane.connection.close(timeout=self._settings.statement_timeout) for lane in lanes)
+        """Close every connection within twice CLOSE_SECONDS. The server is told, unlike in expire()."""
+        if self._maintenance is None:
+            return  # open() was not called, or failed
+        self._maintenance.cancel()
+        await self._connector.close()
+        if self._checks:  # they wait for the server to end what was cancelled: to terminate now would leave it running
+            await asyncio.wait(self._checks, timeout=CLOSE_SECONDS)
+        closing = [each.driver.close(timeout=CLOSE_SECONDS) for each in self.connections]
+        self.connections, self.idle = set(), []
         await asyncio.gather(*closing, return_exceptions=True)
+        self._timer.close()
 
     def expire(self) -> None:
-        """Ends every lane, those in use when they are released: after a failover they lead to the wrong server."""
+        """End every connection, those in use when they are released: after a failover they lead to the old server."""
         idle, self.idle = self.idle, []
-        self.lanes.clear()
-        for lane in idle:
-            lane.connection.terminate()
+        self.connections.clear()
+        for connection in idle:
+            connection.driver.terminate()
 
-    async def wait(self, deadline: float | None = None) -> Lane:
-        """A lane, when none is idle; by `deadline`, in the event loop's time, or else within ACQUIRE_TIMEOUT.
+    def take(self, user: Hashable | None, capped: bool = False) -> Connection | None:
+        """An idle connection at once, or None. A `capped` request keeps to its user's share of the pool."""
+        if not self.idle:
+            return None
+        holder = self.queue.user(user)
+        if capped and holder.held >= self.queue.share:
+            return None
+        connection = self.idle.pop()
+        connection.holder = holder
+        holder.held += 1
+        return connection
+
+    async def acquire(self, user: Hashable | None, capped: bool = False) -> Connection:
+        """A connection when `take` gave none, within ACQUIRE_TIMEOUT.
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
-        if self.failure and not self.lanes:
-            raise DatabaseUnavailable  # at once: nobody gains by waiting for a database that is away
-        if len(self.waiting) >= self._settings.max_waiting and deadline is None:  # with one, it is no newcomer
-            self.shed += 1
-            raise QueueFull
-        if self.has_room and not self.failure:
-            self._add_lane()
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Lane] = loop.create_future()
-        place = (deadline or loop.time() + self._settings.acquire_timeout, waiter)
-        self.waiting.append(place)
-        self._sweep.begin()
+        self.check_queue_limit()
+        future: asyncio.Future[Connection] = self._loop.create_future()
+        waiter = Waiter(self.queue.user(user), self._loop.time() + self._settings.acquire_timeout, future, capped)
+        self.enqueue(waiter)
+        self._grow()
         try:
-            return await waiter
+            return await future
         except asyncio.CancelledError:
-            if place in self.waiting:
-                self.waiting.remove(place)
-            elif not waiter.cancelled() and not waiter.exception():
-                self.release(waiter.result())  # it was handed over just as the caller left
+            if not self.queue.discard(waiter) and not future.cancelled() and not future.exception():
+                self.release(future.result())  # it was handed over just before
             raise
 
-    def _refuse_late(self) -> None:
-        now = asyncio.get_running_loop().time()
-        late = [place for place in self.waiting if place[0] <= now]
-        for place in late:
-            self._refuse(place)
-        self.timeouts += len(late)
-        if self.waiting:
-            self._sweep.begin()
+    def check_queue_limit(self) -> None:
+        """Raises QueueFull when MAX_WAITING requests wait, and DatabaseUnavailable when waiting cannot help."""
+        if not self.connections and self.failure:
+            raise DatabaseUnavailable
+        if self.queue.size >= self._settings.max_waiting:
+            self.shed += 1
+            raise QueueFull
 
-    def _refuse(self, place: tuple[float, asyncio.Future[Lane]]) -> None:
-        self.waiting.remove(place)
-        if not place[1].done():
-            place[1].set_exception(PoolTimeout())
+    def enqueue(self, waiter: Waiter) -> None:
+        """Queue a request or a batch, to be started by `dispatch`."""
+        self.queue.put(waiter)
+        if self._timer.deadline == inf:
+            self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
 
-    def release(self, lane: Lane) -> None:
-        """Gives a lane back, to whoever waits longest."""
-        if lane not in self.lanes:
-            lane.connection.terminate()  # it expired, or we stopped, while it was in use
-            return
-        if lane.doubtful:
-            self._start(self._recover(lane))
-            return
-        lane.used = lane.answered = self.answered = time.monotonic()
-        while self.waiting:
-            _, waiter = self.waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(lane)
+    def dispatch(self) -> None:
+        """Start queued entries on idle connections, as far as they may start."""
+        while self.idle:
+            waiter = self.queue.pop()
+            if waiter is None:
                 return
-        self.idle.append(lane)
+            connection = self.idle.pop()
+            connection.holder = waiter.user
+            waiter.user.held += 1
+            waiter.start(connection)
+        self._grow()
 
-    async def _recover(self, lane: Lane) -> None:
-        try:
-            if await lane.answers():
-                self.release(lane)
-        finally:
-            if lane.doubtful:
-                lane.connection.terminate()  # _closed() takes it out
+    def _grow(self) -> None:
+        """Open a connection when an entry could start on one more."""
+        connections = len(self.connections)
+        if connections == self._settings.pool_max_size or not self._connector.has_room(connections, len(self.queue)):
+            return
+        if self.queue.next():
+            self._connector.start()
 
-    def _closed(self, lane: Lane) -> None:
-        self.lanes.discard(lane)
-        if lane in self.idle:
-            self.idle.remove(lane)
-
-    def _add_lane(self, tries: int = 3) -> asyncio.Task[None]:
-        self._opening += 1  # here, and not in the task: a burst of requests would start more of them than fit
-        return self._start(self._open_lane(tries))
-
-    async def _open_lane(self, tries: int) -> None:
-        try:
-            lane = await open_lane(self._url, self._settings, self._statements, self.errors, self._closed)
-        except Exception as error:  # whatever it is, it is tried again
-            self.errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
-            if tries > 1 and self.failure is None and not isinstance(error, TimeoutError):
-                self._add_lane(tries - 1)  # at once: a database that is away is so three times in a row
-                return
-            if repr(error) != repr(self.failure):
-                logger.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
-            self.failure = error.with_traceback(None)
-            while self.waiting and not self.lanes:
-                self._refuse(self.waiting[0])
+    def release(self, connection: Connection) -> None:
+        """Give a connection back."""
+        user, connection.holder = connection.holder, None
+        if user is not None:
+            user.held -= 1
+            if not user.held:
+                self.queue.forget(user)
+        if connection not in self.connections:
+            connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
+        elif connection.needs_check:
+            check = self._loop.create_task(self._check(connection))
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
         else:
-            if self.failure:
-                logger.warning("the database answers again")
-            self.failure = None
-            self.lanes.add(lane)
-            self.release(lane)
+            connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
+            self.idle.append(connection)
+            if self.queue.size:
+                self.dispatch()
+
+    async def _check(self, connection: Connection) -> None:
+        try:
+            if await connection.ping():
+                self.release(connection)
         finally:
-            self._opening -= 1
+            if connection.needs_check:
+                connection.driver.terminate()  # _on_close() removes it
 
-    async def _keep(self) -> None:
-        """Keeps POOL_MIN_SIZE lanes open, and those above as long as they are used."""
+    def _check_queue(self) -> None:
+        late = self.queue.expired(self._loop.time())
+        for waiter in late:
+            self.timeouts += waiter.size
+            waiter.fail(PoolTimeout())
+        self.dispatch()  # an entry that was held back may start by now
+        if self.queue.size:
+            self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
+
+    def _on_open(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        self.release(connection)
+
+    def _on_close(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def _on_failure(self) -> None:
+        if not self.connections:
+            for waiter in self.queue.drained():
+                waiter.fail(DatabaseUnavailable())
+
+    async def _maintain(self) -> None:
+        """Keep POOL_MIN_SIZE connections open, and close the others when they are idle for IDLE_SECONDS."""
         while True:
-            missing = self._settings.pool_min_size - len(self.lanes) - self._opening
-            if self.failure:
-                missing = int(self._opening < min(ATTEMPTS, self._settings.pool_max_size - len(self.lanes)))
-            for _ in range(missing):
-                self._add_lane()
-            if missing < 0 and self.idle:
-                lane = min(self.idle, key=lambda lane: lane.used)
-                if time.monotonic() - lane.used > IDLE_SECONDS:
-                    lane.connection.terminate()
-                    self._closed(lane)
-            await asyncio.sleep(KEEP_SECONDS)
-
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            surplus = self._connector.refill(len(self.connections))
+            if surplus and self.idle:
+                connection = min(self.idle, key=lambda connection: connection.last_used_at)
+                if time.monotonic() - connection.last_used_at > IDLE_SECONDS:
+                    connection.driver.terminate()
+                    self._on_close(connection)
+            await asyncio.sleep(MAINTENANCE_SECONDS)

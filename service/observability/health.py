@@ -92,11 +92,11 @@ class Health:
 
         For a readiness probe. `errors` has a member for each reason.
         """
-        database, age = self._database, time.monotonic() - self._database.answered
+        database, age = self._database, time.monotonic() - self._database.last_response_at
         reasons = []
         if self.stopping:
             reasons.append("stopping")
-        if not database.lanes:
+        if not database.connections:
             unmigrated = getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE
             reasons.append("migrations have not run" if unmigrated else "no connection to the database")
         elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
@@ -109,7 +109,7 @@ class Health:
             return problem_response(
                 Problem(NOT_READY, tuple(FieldError(["service"], reason, "unready") for reason in reasons))
             )
-        pool = Pool(len(database.lanes), len(database.idle), database.waiting_requests)
+        pool = Pool(len(database.connections), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))
 
 

@@ -97,7 +97,7 @@ class Metrics(Collector):
             "task_service_database_connections", "Connections to the database.", labels=("state",)
         )
         connections.add_metric(("idle",), len(pool.idle))
-        connections.add_metric(("busy",), len(pool.lanes) - len(pool.idle))
+        connections.add_metric(("busy",), len(pool.connections) - len(pool.idle))
         yield connections
         yield GaugeMetricFamily(
             "task_service_waiting_requests", "Requests that have no connection yet.", pool.waiting_requests

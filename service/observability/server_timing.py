@@ -1,16 +1,12 @@
 """Server-Timing: where a private answer's time went, for the developer tools of browsers (W3C Server Timing).
 
-What is timed is a subclass of what is not, so that without SERVER_TIMING a request pays nothing for this.
+Without SERVER_TIMING a request pays nothing for this: the endpoint is another, and the database calls nothing.
 """
 
-import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import chain
 from time import perf_counter
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
@@ -18,11 +14,6 @@ from starlette.types import Message, Receive, Scope, Send
 from service.api.endpoint import AuthenticatedEndpoint
 from service.api.payloads import RequestHeaders
 from service.auth.authenticator import User
-from service.db.batching import Batch, Reads
-from service.db.connection import Arguments, Lane
-from service.db.database import Database
-from service.db.statements import Row, Statement
-from service.settings import Settings
 
 
 class Timing(msgspec.Struct):
@@ -72,61 +63,8 @@ class TimedEndpoint(AuthenticatedEndpoint):
             return await super()._user(headers)
 
 
-class TimedDatabase(Database):
-    """The database, which notes what each statement took, and how much of that was waiting for a connection."""
-
-    async def open(self) -> None:
-        await super().open()
-        if self.reads:
-            self.reads = TimedReads(self, self._settings)
-
-    async def wait(self, deadline: float | None = None) -> Lane:
-        started = perf_counter()
-        try:
-            return await super().wait(deadline)
-        finally:
-            waited = perf_counter() - started
-            timing = current.get()
-            timing.wait += waited
-            timing.db -= waited  # which is counted from before the wait
-
-    async def read_once(self, statement: Statement, arguments: Arguments, deadline: float | None = None) -> list[Any]:
-        with counted("db"):
-            return await super().read_once(statement, arguments, deadline)
-
-    async def read_many(self, statement: Statement, calls: list[Arguments], deadline: float | None) -> list[Any]:
-        with counted("db"):
-            return await super().read_many(statement, calls, deadline)
-
-    async def write(self, statement: Statement, arguments: Arguments) -> list[Any]:
-        with counted("db"):
-            return await super().write(statement, arguments)
-
-
-class TimedReads(Reads):
-    """Reads that travel together: each is on the wire for as long as its batch, and waits for the rest of its time."""
-
-    def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__(database, settings)
-        self._on_wire: WeakKeyDictionary[Awaitable[list[Row]], float] = WeakKeyDictionary()
-
-    async def rows(self, statement: Statement, arguments: Arguments) -> Any:
-        timing, started = current.get(), perf_counter()
-        waiter = super().rows(statement, arguments)
-        if not isinstance(waiter, asyncio.Future):
-            return await waiter  # it flies alone, and the database counts for this request
-        try:
-            return await waiter
-        finally:
-            on_wire = self._on_wire.get(waiter, 0)
-            timing.db += on_wire
-            timing.wait += perf_counter() - started - on_wire
-
-    async def _fly(self, batch: Batch) -> None:
-        flight = Timing()
-        current.set(flight)
-        try:
-            await super()._fly(batch)
-        finally:
-            for waiter in chain.from_iterable(batch.waiters.values()):
-                self._on_wire[waiter] = flight.db
+def add_database_time(waited: float, ran: float) -> None:
+    """Add a statement's seconds to the timing of the request whose task runs this."""
+    timing = current.get()
+    timing.wait += waited
+    timing.db += ran

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from service.db import connection
-from service.db.batching import BATCH_SIZE, FLIGHTS
+from service.db import database as database_module
+from service.db.batching import BATCH_SIZE, BATCHES_IN_FLIGHT
 from service.db.database import Database
 from service.db.errors import ConnectionLost, PoolTimeout, QueueFull
 from service.db.statements import Row, Statement
@@ -75,7 +75,7 @@ async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str,
 
         await asyncio.gather(*(read() for _ in range(2500)))
         assert pool.waiting_requests == 0
-        assert len(pool.idle) == len(pool.lanes)
+        assert len(pool.idle) == len(pool.connections)
 
 
 async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_once(
@@ -123,13 +123,13 @@ async def test_a_caller_who_leaves_takes_nobody_along(database: str, owned: dict
             calls[3].cancel()
         assert ids(await calls[1]) == ids(await ahead) == [task]
         assert [call.cancelled() for call in calls] == [True, False, True, True]
-        await asyncio.to_thread(until, lambda: len(pool.idle) == len(pool.lanes))
+        await asyncio.to_thread(until, lambda: len(pool.idle) == len(pool.connections))
 
 
 async def test_reads_survive_their_connection(
     database: str, owned: dict[UUID, list[UUID]], rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RETRY_SECONDS", 30)
+    monkeypatch.setattr(database_module, "RETRY_SECONDS", 30)
     async with opened(database, pool_min_size=2, statement_timeout=30, acquire_timeout=30) as pool:
         with locked(database, "access exclusive"):
             lists = [asyncio.ensure_future(pool.run(LIST_TASKS, user)) for user in owned]
@@ -139,7 +139,9 @@ async def test_reads_survive_their_connection(
 
 
 async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
-    async with opened(proxy.url, pool_min_size=FLIGHTS, pool_max_size=FLIGHTS + 1, statement_timeout=30) as pool:
+    async with opened(
+        proxy.url, pool_min_size=BATCHES_IN_FLIGHT, pool_max_size=BATCHES_IN_FLIGHT + 1, statement_timeout=30
+    ) as pool:
         proxy.deafen()
         (user, (task, *_)), *_ = owned.items()
         lost = [get(pool, user, task)]
@@ -156,7 +158,7 @@ async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, own
 async def test_reads_that_time_out_together_are_not_tried_again(
     proxy: Proxy, database: str, owned: dict[UUID, list[UUID]]
 ) -> None:
-    async with opened(proxy.url, statement_timeout=0.1) as pool:
+    async with opened(proxy.url, pool_max_size=1, statement_timeout=0.1) as pool:
         before = proxy.statements
         with locked(database, "access exclusive"):
             results = await asyncio.gather(
@@ -174,7 +176,7 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
         with locked(database, "access exclusive"):
             (ada, everything), (bob, (other, *_)) = owned.popitem(), owned.popitem()
             task = everything[0]
-            flying = [get(pool, ada, task), asyncio.ensure_future(pool.run(LIST_TASKS, ada))]
+            in_flight = [get(pool, ada, task), asyncio.ensure_future(pool.run(LIST_TASKS, ada))]
             await blocked(rows, 2)
             waiting = [get(pool, bob, other), get(pool, ada, task)]
             await asyncio.sleep(0)
@@ -185,10 +187,10 @@ async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_al
                 with pytest.raises(PoolTimeout):
                     await late
             assert (pool.waiting_requests, pool.timeouts, pool.shed) == (0, 2, 1)
-        assert list(map(ids, await asyncio.gather(*flying))) == [[task], everything]
+        assert list(map(ids, await asyncio.gather(*in_flight))) == [[task], everything]
 
 
-def test_no_write_travels_with_others() -> None:
+def test_writes_are_never_batched() -> None:
     constants = vars(task_list) | vars(tasks)
     together = {name for name, value in constants.items() if isinstance(value, Statement) and value.batch_columns}
     assert together == {"LIST_TASKS", "GET_TASK"}

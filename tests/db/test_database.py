@@ -18,14 +18,15 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from service.db import connection as lanes
-from service.db import pool
+from service.db import connector, pool
+from service.db import database as database_module
 from service.db.database import Database
 from service.db.migrations import migrate
+from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
-from service.tasks.handlers import CREATE_TASK, GET_TASK
+from service.tasks.handlers import CREATE_TASK
 from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
 from tests.ports import free_port
 from tests.proxy import SSL_REQUEST, Proxy
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from tests.conftest import Postgres
 
 Rows = Callable[..., list[Any]]
+
+UNBATCHED = Statement("get_task")
+"""A read that needs a connection of its own."""
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, th
 def test_the_service_starts_without_its_database_and_heals(
     database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.02)
     proxy.down()
     url = proxy.url.replace(":@", ":hunter2@")
     with serving(database_url=url, log_level="warning") as api:
@@ -124,7 +128,9 @@ def test_the_service_starts_without_its_database_and_heals(
 
     printed = capfd.readouterr().out
     said = [
-        line["message"] for line in map(json.loads, printed.splitlines()) if line.get("logger") == "service.db.pool"
+        line["message"]
+        for line in map(json.loads, printed.splitlines())
+        if line.get("logger") == "service.db.connector"
     ]
     assert said[0].startswith("the database cannot be reached: ConnectionRefusedError: ")
     assert said[1:] == ["the database answers again"]
@@ -154,7 +160,7 @@ def test_the_service_waits_for_its_database_and_then_for_its_migrations(
 def test_connections_that_are_killed_are_replaced(
     database: str, rows: Rows, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "RETRY_SECONDS", 30)
+    monkeypatch.setattr(database_module, "RETRY_SECONDS", 30)
     with serving(database_url=database, statement_timeout=30, acquire_timeout=30) as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
@@ -221,17 +227,17 @@ def test_connections_that_never_answer_again_are_replaced(proxy: Proxy) -> None:
 
 async def test_a_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
     async with opened(proxy.url, statement_timeout=0.1) as database_pool:
-        lane = database_pool.idle.pop()
-        lane.doubtful = True
+        connection = database_pool.idle.pop()
+        connection.needs_check = True
         proxy.deafen()
-        database_pool.release(lane)
+        database_pool.release(connection)
         await asyncio.to_thread(until, lambda: database_pool.idle)
-        assert lane.connection.is_closed()
-        assert lane not in database_pool.lanes
+        assert connection.driver.is_closed()
+        assert connection not in database_pool.connections
 
 
 async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.01)
+    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.01)
     attempts: list[int] = []
     ended: list[int] = []
 
@@ -248,8 +254,8 @@ async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatc
         await database_pool.open()
         await asyncio.sleep(0.3)
         await database_pool.close()
-    assert len(attempts) > pool.ATTEMPTS
-    assert max(attempts) <= pool.ATTEMPTS + 1  # one may end here later than there
+    assert len(attempts) > connector.CONCURRENT_ATTEMPTS
+    assert max(attempts) <= connector.CONCURRENT_ATTEMPTS + 1  # one may end here later than there
 
 
 # The size of the pool
@@ -258,18 +264,18 @@ async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatc
 async def test_a_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: Rows) -> None:
     async with opened(database, pool_max_size=3) as database_pool:
         nobody = uuid4()
-        burst = asyncio.gather(*(database_pool.read_once(GET_TASK, (nobody, nobody)) for _ in range(50)))
+        burst = asyncio.gather(*(database_pool.run(UNBATCHED, uuid4(), nobody) for _ in range(50)))
         await asyncio.sleep(0)
-        assert len(database_pool.waiting) == 49
+        assert database_pool.waiting_requests == 49
         assert await burst == [[]] * 50
         await asyncio.to_thread(until, lambda: len(database_pool.idle) == 3)
-        assert len(database_pool.lanes) == len(rows(f"select pid {OURS}")) == 3
+        assert len(database_pool.connections) == len(rows(f"select pid {OURS}")) == 3
 
 
 def test_connections_above_the_minimum_are_closed_when_idle(
     database: str, rows: Rows, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "KEEP_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.02)
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
     patient = {"acquire_timeout": 30, "statement_timeout": 30}
     with serving(database_url=database, pool_min_size=2, probe_interval=0.05, **patient) as api:
@@ -311,31 +317,34 @@ async def test_tasks_that_are_cancelled_leak_no_connection(database: str) -> Non
         nobody = uuid4()
         with locked(database, "access exclusive"):
             calls = [
-                asyncio.create_task(database_pool.write(CREATE_TASK, (nobody, "x", None, False))),
-                *(asyncio.create_task(database_pool.read(GET_TASK, (nobody, nobody))) for _ in range(5)),
+                asyncio.create_task(database_pool.run(CREATE_TASK, nobody, "x", None, False)),
+                *(asyncio.create_task(database_pool.run(UNBATCHED, uuid4(), nobody)) for _ in range(5)),
             ]
             await asyncio.sleep(0.1)
-            assert len(database_pool.waiting) == 5
+            assert database_pool.waiting_requests == 5
             for call in calls:
                 call.cancel()
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(result) for result in results} == {asyncio.CancelledError}
-            assert not database_pool.waiting
-        assert await database_pool.read(GET_TASK, (nobody, nobody)) == []
-        await asyncio.to_thread(until, lambda: len(database_pool.idle) == len(database_pool.lanes) == 2)
+            assert not database_pool.waiting_requests
+        assert await database_pool.run(UNBATCHED, uuid4(), nobody) == []
+        await asyncio.to_thread(until, lambda: len(database_pool.idle) == len(database_pool.connections) == 2)
 
 
 async def test_a_connection_handed_to_a_caller_who_just_left_goes_to_the_next(database: str) -> None:
     async with opened(database, pool_max_size=1) as database_pool:
-        lane = database_pool.idle.pop()
-        leaves, stays = asyncio.create_task(database_pool.wait()), asyncio.create_task(database_pool.wait())
+        connection = database_pool.idle.pop()
+        leaves, stays = (
+            asyncio.create_task(database_pool.acquire(None)),
+            asyncio.create_task(database_pool.acquire(None)),
+        )
         await asyncio.sleep(0)
-        database_pool.release(lane)
+        database_pool.release(connection)
         leaves.cancel()
-        assert await stays is lane
+        assert await stays is connection
         assert leaves.cancelled()
-        database_pool.release(lane)
-        assert database_pool.idle == [lane]
+        database_pool.release(connection)
+        assert database_pool.idle == [connection]
 
 
 # A database that changes

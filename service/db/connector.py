@@ -1,0 +1,91 @@
+"""Opens the pool's connections, a few attempts at once, and remembers why the last attempt failed."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from service.db.connection import Connection, connect
+from service.db.statements import tenant_statements
+from service.db.url import for_asyncpg
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""A database counts as away after this many failures in a row."""
+
+CONCURRENT_ATTEMPTS = 3
+"""Attempts to reach a database that is away, at once: a lost packet then delays only one of them."""
+
+
+class Connector:
+    """`opening` is how many attempts are under way; `failure` is why the last one failed, or None.
+
+    `on_open` gets each new connection, `on_close` each that ends. `on_failure` is called when the database is away.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        errors: Counter[str],
+        on_open: Callable[[Connection], None],
+        on_close: Callable[[Connection], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.opening = 0
+        self.failure: Exception | None = None
+        self._settings = settings
+        self._errors = errors
+        self._on_open, self._on_close, self._on_failure = on_open, on_close, on_failure
+        self._url = for_asyncpg(settings.database_url)
+        self._statements = tenant_statements()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, attempts: int = ATTEMPTS) -> asyncio.Task[None]:
+        """Begin to open one connection."""
+        self.opening += 1  # here, not in the task: a burst of requests would open more connections than fit
+        task = asyncio.get_running_loop().create_task(self._open(attempts))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def has_room(self, connections: int, waiting: int) -> bool:
+        """Whether another connection may be opened, can be, and is not being opened yet for each that waits."""
+        room = self._settings.pool_max_size - connections
+        return not self.failure and self.opening < min(room, waiting)
+
+    def refill(self, connections: int) -> bool:
+        """Open what is missing to POOL_MIN_SIZE. Returns whether there are more."""
+        missing = self._settings.pool_min_size - connections - self.opening
+        if self.failure:
+            missing = int(self.opening < min(CONCURRENT_ATTEMPTS, self._settings.pool_max_size - connections))
+        for _ in range(missing):
+            self.start()
+        return missing < 0
+
+    async def close(self) -> None:
+        """Cancel the attempts under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _open(self, attempts: int) -> None:
+        try:
+            connection = await connect(self._url, self._settings, self._statements, self._errors, self._on_close)
+        except Exception as error:  # whatever the reason, the pool tries again
+            self._errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
+            if attempts > 1 and self.failure is None and not isinstance(error, TimeoutError):
+                self.start(attempts - 1)
+                return
+            if repr(error) != repr(self.failure):
+                logger.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
+            self.failure = error.with_traceback(None)
+            self._on_failure()
+        else:
+            if self.failure:
+                logger.warning("the database answers again")
+            self.failure = None
+            self._on_open(connection)
+        finally:
+            self.opening -= 1

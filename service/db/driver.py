@@ -1,0 +1,121 @@
+"""asyncpg, and what this service knows of it: its errors, and the private parts in use. Its only importer.
+
+The private parts are `Connection._protocol`, `PreparedStatement._state` and `Protocol.bind_execute()`. Each new
+connection tries them for real; where that fails, statements run through `PreparedStatement.fetch()`, which costs 5 us
+more, and one warning is logged. `make compat` runs the database's tests on the oldest and the newest release in range.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import cache, partial
+from typing import Any
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from service.db.errors import ConnectionLost, DatabaseUnavailable
+from service.settings import Settings
+
+__all__ = [
+    "INVALID_STATEMENT",
+    "READ_ONLY",
+    "SERIALIZATION_FAILURES",
+    "UUID",  # asyncpg's own type, parsed in C
+    "Arguments",
+    "Call",
+    "Record",
+    "explained",
+    "open_connection",
+    "prepared_call",
+    "supports_direct_calls",
+    "text_call",
+]
+
+logger = logging.getLogger(__name__)
+
+Arguments = tuple[Any, ...]
+Record = Any  # asyncpg.Record, which has no types
+Call = Callable[[Arguments], Awaitable[list[Record]]]
+"""Runs one statement on one connection."""
+
+INVALID_STATEMENT = asyncpg.InvalidCachedStatementError
+"""A migration changed a table that a prepared statement uses. Nothing was executed."""
+
+READ_ONLY = asyncpg.ReadOnlySQLTransactionError
+"""A write reached a standby or a read-only database."""
+
+SERIALIZATION_FAILURES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""The statement was rolled back and may be run again: PostgreSQL manual, 13.5."""
+
+NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+"""A pooler that keeps no prepared statements is between: names mean other statements from one moment to the next."""
+
+ENDED = (OSError, asyncpg.InternalClientError)
+"""A connection that ends under a statement. TimeoutError is an OSError.
+
+InternalClientError comes between the server's last message to an idle connection and the end of the stream.
+"""
+
+
+async def open_connection(url: str, settings: Settings) -> Any:
+    """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError."""
+    return await asyncpg.connect(
+        url,
+        timeout=settings.connect_timeout,
+        # Without a cache, asyncpg sends texts under no name: poolers that keep no statements need that.
+        statement_cache_size=100 if settings.prepared_statements else 0,
+        max_cached_statement_lifetime=0,
+        server_settings={"application_name": "task-service"},
+    )
+
+
+def explained(error: Exception, driver: Any) -> Exception:
+    """The exception that says what `error` means: ConnectionLost, DatabaseUnavailable (nothing sent), or `error`."""
+    if isinstance(error, asyncpg.PostgresError):
+        # FATAL: the server ended this connection, as in a shutdown.
+        ended = isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL"
+        return ConnectionLost() if ended else error
+    if isinstance(error, ENDED):
+        return ConnectionLost()
+    if isinstance(error, asyncpg.InterfaceError) and driver.is_closed():
+        return DatabaseUnavailable()  # asyncpg checks the connection's state before it sends
+    return error
+
+
+async def supports_direct_calls(driver: Any) -> bool:
+    """Whether `bind_execute` works here as it did in the releases that it was written for."""
+    try:
+        prepared = await driver.prepare("select $1::int4", name="probe")
+        rows = await _bind_execute(driver._protocol, prepared._state, (1,))
+    except (AttributeError, TypeError) as error:
+        _warn_of_slow_calls(str(error))
+        return False
+    return [tuple(row) for row in rows] == [(1,)]
+
+
+@cache
+def _warn_of_slow_calls(reason: str) -> None:
+    message = "asyncpg %s is unlike the releases that were tested (%s): each statement takes 5 us longer"
+    logger.warning(message, asyncpg.__version__, reason)
+
+
+def prepared_call(driver: Any, prepared: Any, direct: bool) -> Call:
+    """Runs a prepared statement. `direct` leaves out ten calls and checks of `PreparedStatement.fetch()`."""
+    return partial(_bind_execute, driver._protocol, prepared._state) if direct else partial(_fetch, prepared)
+
+
+def text_call(driver: Any, text: str) -> Call:
+    """Runs a text, for poolers that keep no prepared statements."""
+    return partial(_fetch_text, driver, text)
+
+
+def _bind_execute(protocol: Any, state: Any, arguments: Arguments) -> Any:
+    return protocol.bind_execute(state, arguments, "", 0, False, None)
+
+
+def _fetch(prepared: Any, arguments: Arguments) -> Any:
+    return prepared.fetch(*arguments)
+
+
+def _fetch_text(driver: Any, text: str, arguments: Arguments) -> Any:
+    return driver.fetch(text, *arguments)
