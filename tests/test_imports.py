@@ -14,7 +14,7 @@ LEAVES = {"settings", "timers", "version", "observability.log"}
 LAYERS = {
     "settings": set(),
     "timers": set(),
-    "version": set(),
+    "version": {"settings"},
     "observability.log": set(),
     "db": LEAVES,
     "auth": {"db", *LEAVES},
