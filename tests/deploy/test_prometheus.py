@@ -60,6 +60,11 @@ def test_every_query_of_the_dashboard_has_a_result(
     def all_found() -> bool:
         for instance in instances:
             a_little_of_everything(instance)
+        rows("alter table tasks rename to away")
+        for instance in instances:
+            with httpx.Client(base_url=instance.address, timeout=10) as client:
+                assert Caller(client, instance.settings, uuid4()).list().status_code == 503
+        rows("alter table away rename to tasks")
         rows(TERMINATE)
         for title, query in QUERIES:
             answer = prometheus.get("/query", params={"query": query}).json()
