@@ -1,5 +1,6 @@
 """nginx and HAProxy with the files of deploy/, in front of two real instances of the service."""
 
+import os
 import signal
 import socket
 import threading
@@ -13,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.deploy.configs import replaced
 from tests.deploy.conftest import Instance, Instances, Proxied, proxying, running
 from tests.serving import Caller, until
 
@@ -106,6 +108,25 @@ def test_haproxy_sends_nothing_to_an_instance_whose_readyz_refuses(database: str
         assert stopping.answered() <= before + USERS  # which were under way
         assert stopping.status("/livez") == 200
     assert statuses.keys() <= SUCCESS, statuses
+
+
+def test_nginx_sends_nothing_to_an_instance_that_is_marked_down(instances: Instances, tmp_path: Path) -> None:
+    down, other = instances
+    with proxying("nginx", tmp_path, instances) as client:
+        config, address = tmp_path / "task-service.conf", f"server 127.0.0.1:{down.port}"
+        config.write_text(replaced(config.read_text(), {address: f"{address} down"}))
+        os.kill(int((tmp_path / "nginx.pid").read_text()), signal.SIGHUP)
+        ada = caller(client, instances)
+
+        def answered_by_the_other() -> bool:
+            before = down.answered()
+            assert {ada.list().status_code for _ in range(20)} == {200}
+            return down.answered() == before
+
+        until(answered_by_the_other)
+        before = other.answered()
+        assert answered_by_the_other()
+        assert other.answered() == before + 20
 
 
 def until_more(count: Callable[[], int]) -> None:
