@@ -129,7 +129,7 @@ class AuthenticatedEndpoint:
         problem = problem_for(error)
         if problem.type.status == 500:
             logger.error("%s failed, request %s", self.name, request_id.decode(), exc_info=error)
-        elif problem.type.status == 503 and problem.type is not NO_KEYS:
+        elif problem.type.status in (409, 503) and problem.type is not NO_KEYS:
             self._dependencies.failures.note(self.name, error)
         return problem
 

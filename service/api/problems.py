@@ -72,24 +72,25 @@ OUTCOME_UNKNOWN = ProblemType(
     uri="urn:problem:outcome-unknown",
 )
 
+RULE_VIOLATED = ProblemType(409, "Conflict", "A rule of this service's database does not allow this change.")
+
 SQLSTATES = {
     "08": UNAVAILABLE,  # connection lost or refused
     "0A000": UNAVAILABLE,  # a plan that outlived its table, twice
-    "22021": INVALID,  # a character that the database's encoding lacks
-    "22P05": INVALID,
-    "22001": INVALID,
+    "22": INVALID,  # a value that the column, or the database's encoding, cannot hold
+    "23": RULE_VIOLATED,  # a constraint that the database's owner added
     "25006": UNAVAILABLE,  # read-only: a primary that became a standby
     "28": UNAVAILABLE,  # the role or its password is refused
     "3D000": UNAVAILABLE,  # no such database
     "40": UNAVAILABLE,  # serialization failure, deadlock
-    "42501": UNAVAILABLE,  # a grant is missing
-    "42P01": UNAVAILABLE,  # migrations have not run
-    "42703": UNAVAILABLE,
+    "42601": UNEXPECTED,  # a syntax error is ours
+    "42": UNAVAILABLE,  # the schema is not this release's: migrations have not run, a grant or an index is missing
     "53100": STORAGE_FULL,
     "53": UNAVAILABLE,  # too many connections, out of memory
-    "55P03": UNAVAILABLE,  # lock_timeout
+    "55": UNAVAILABLE,  # lock_timeout, or a table that cannot be written now
     "57": UNAVAILABLE,  # cancelled, shutting down, starting up
     "58": UNAVAILABLE,  # I/O error
+    "P0001": RULE_VIOLATED,  # raise exception in a trigger that the database's owner added
     "XX": UNAVAILABLE,
 }
 """The longest prefix of the error's SQLSTATE decides. PostgreSQL manual, appendix A."""

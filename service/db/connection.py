@@ -12,10 +12,10 @@ from service.db.driver import (
     Arguments,
     Call,
     Record,
+    check_session,
     explained,
     open_connection,
     prepared_call,
-    supports_direct_calls,
     text_call,
 )
 from service.db.statements import Statement
@@ -49,21 +49,25 @@ class Connection:
         driver.add_log_listener(self._on_notice)
 
     def _on_notice(self, _: Any, message: Any) -> None:
-        # When the wait for a synchronous standby is cancelled, the commit is answered as usual, after this warning:
-        # "The transaction has already committed locally, but might not have been replicated to the standby."
-        if message.sqlstate == "01000":
+        # When the wait for a synchronous standby is cancelled, the commit is answered as usual, after a warning. Its
+        # text depends on lc_messages, and a trigger's RAISE WARNING has the same SQLSTATE: only its source tells.
+        if message.server_source_function == "SyncRepWaitForLSN":
             self.replication_unconfirmed = True
 
     async def prepare(self, statements: Sequence[Statement]) -> None:
-        """Make `statements` ready to run. Raises asyncpg.PostgresError for bad SQL or a missing table."""
-        if self._settings.prepared_statements:
-            self._direct = await supports_direct_calls(self.driver)
-            for statement in statements:
+        """Make `statements` ready to run.
+
+        Raises asyncpg.PostgresError for bad SQL or a missing table, and UnsuitableServer.
+        """
+        # First, since it says how to run the statements; and last, since asyncpg prepares without a Sync: a transaction
+        # would stay open, with its locks and its now().
+        self._direct = await check_session(self.driver, self._settings.prepared_statements)
+        for statement in statements:
+            if self._settings.prepared_statements:
                 await self._prepare(statement, self._text(statement))
-            # asyncpg prepares without a Sync: a transaction would stay open, with its locks and its now().
-            await self.driver.execute("select 1", timeout=self._settings.statement_timeout)
-        else:
-            self._calls = {each.name: text_call(self.driver, self._text(each)) for each in statements}
+            else:
+                self._calls[statement.name] = text_call(self.driver, self._text(statement))
+        await self.driver.execute("select 1", timeout=self._settings.statement_timeout)
 
     def _text(self, statement: Statement) -> str:
         return statement.call if self._settings.row_level_security else statement.text

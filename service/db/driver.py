@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
-from service.db.errors import ConnectionLost, DatabaseUnavailable
+from service.db.errors import ConnectionLost, DatabaseUnavailable, UnsuitableServer
 from service.settings import Settings
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
     "Arguments",
     "Call",
     "Record",
+    "check_session",
     "explained",
     "open_connection",
     "prepared_call",
-    "supports_direct_calls",
     "text_call",
 ]
 
@@ -49,6 +49,8 @@ SERIALIZATION_FAILURES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedEr
 
 NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """A pooler that keeps no prepared statements is between: names mean other statements from one moment to the next."""
+
+SHOW_LEVEL = "show client_min_messages"
 
 ENDED = (OSError, asyncpg.InternalClientError)
 """A connection that ends under a statement. TimeoutError is an OSError.
@@ -82,15 +84,30 @@ def explained(error: Exception, driver: Any) -> Exception:
     return error
 
 
-async def supports_direct_calls(driver: Any) -> bool:
-    """Whether `bind_execute` works here as it did in the releases that it was written for."""
-    try:
-        prepared = await driver.prepare("select $1::int4", name="probe")
-        rows = await _bind_execute(driver._protocol, prepared._state, (1,))
-    except (AttributeError, TypeError) as error:
-        _warn_of_slow_calls(str(error))
-        return False
-    return [tuple(row) for row in rows] == [(1,)]
+async def check_session(driver: Any, prepared_statements: bool) -> bool:
+    """Check what the service relies on in a session. Raises UnsuitableServer.
+
+    Returns whether statements may run by `bind_execute`, which is tried for real.
+    """
+    if driver.get_settings().server_encoding == "SQL_ASCII":  # which takes each byte for a character
+        raise UnsuitableServer("the database's encoding is SQL_ASCII: create it with encoding UTF8")
+    direct = False
+    if not prepared_statements:
+        level = await driver.fetchval(SHOW_LEVEL)
+    else:
+        prepared = await driver.prepare(SHOW_LEVEL, name="show_client_min_messages")
+        try:
+            ((level,),) = await _bind_execute(driver._protocol, prepared._state, ())
+            direct = True
+        except (AttributeError, TypeError, ValueError) as error:
+            _warn_of_slow_calls(str(error))
+            level = await prepared.fetchval()
+    if level == "error":
+        raise UnsuitableServer(
+            "client_min_messages is error, which hides that a commit was not replicated: "
+            "alter role ... set client_min_messages = warning"
+        )
+    return direct
 
 
 @cache

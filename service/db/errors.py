@@ -19,3 +19,7 @@ class ConnectionLost(ConnectionError):
 
 class OutcomeUnknown(Exception):
     """A write was sent and no answer came: it may or may not be committed."""
+
+
+class UnsuitableServer(Exception):
+    """The server lacks what the service relies on. The message says what to change."""

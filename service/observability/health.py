@@ -11,6 +11,7 @@ from service.api.openapi.operation import Operation
 from service.api.payloads import Response, encode, problem_response
 from service.api.problems import NOT_READY, FieldError, Problem
 from service.db.database import Database
+from service.db.errors import UnsuitableServer
 from service.db.migrations import bundled
 from service.db.statements import Statement
 from service.settings import Settings
@@ -97,8 +98,12 @@ class Health:
         if self.stopping:
             reasons.append("stopping")
         if not database.connections:
-            unmigrated = getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE
-            reasons.append("migrations have not run" if unmigrated else "no connection to the database")
+            if isinstance(database.failure, UnsuitableServer):
+                reasons.append(str(database.failure))
+            elif getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE:
+                reasons.append("migrations have not run")
+            else:
+                reasons.append("no connection to the database")
         elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
             reasons.append(f"the database has not answered for {age:.0f} s")
         elif self._missing is None:

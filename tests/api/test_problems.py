@@ -14,6 +14,7 @@ from service.api.payloads import problem_response
 from service.api.problems import (
     CONSTRAINTS,
     INVALID,
+    RULE_VIOLATED,
     STORAGE_FULL,
     UNAVAILABLE,
     UNEXPECTED,
@@ -112,14 +113,18 @@ def test_problem_document_names_each_fault_in_a_string() -> None:
         ("57P03", UNAVAILABLE),
         ("58030", UNAVAILABLE),
         ("XX000", UNAVAILABLE),
-        ("22012", UNEXPECTED),
-        ("23502", UNEXPECTED),
-        ("23503", UNEXPECTED),
-        ("23505", UNEXPECTED),
-        ("23514", UNEXPECTED),
+        ("22003", INVALID),
+        ("22012", INVALID),
+        ("23502", RULE_VIOLATED),
+        ("23503", RULE_VIOLATED),
+        ("23505", RULE_VIOLATED),
+        ("23514", RULE_VIOLATED),
+        ("23P01", RULE_VIOLATED),
         ("42601", UNEXPECTED),
-        ("42804", UNEXPECTED),
-        ("P0001", UNEXPECTED),
+        ("42804", UNAVAILABLE),
+        ("42P10", UNAVAILABLE),
+        ("55000", UNAVAILABLE),
+        ("P0001", RULE_VIOLATED),
         ("99999", UNEXPECTED),
     ],
 )
@@ -138,7 +143,7 @@ def test_sqlstate_decides(sqlstate: str, kind: ProblemType) -> None:
         (ConnectionLost(), UNAVAILABLE),
         (KeyError("title"), UNEXPECTED),
         (RecursionError(), UNEXPECTED),
-        (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), UNEXPECTED),
+        (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), INVALID),
     ],
 )
 def test_exception_decides(error: Exception, kind: ProblemType) -> None:
@@ -185,7 +190,7 @@ def test_text_that_the_database_cannot_store_is_422(postgres: Postgres) -> None:
 FAIL = """
     create function fail() returns trigger language plpgsql as $$
     begin
-        raise exception using message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
+        raise exception using errcode = '99999', message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
     end
     $$;
     create trigger fail before insert on tasks for each row execute function fail();
@@ -202,11 +207,11 @@ def test_bug_says_nothing_of_its_cause(ada: Caller, rows: Rows) -> None:
     assert ada.list().json() == []
 
 
-def test_bug_of_the_schema_is_500(ada: Caller, rows: Rows) -> None:
+def test_column_of_another_type_is_503(ada: Caller, rows: Rows) -> None:
     task_id = ada.create(title="x").json()["id"]
     rows("alter table tasks alter completed drop default, alter completed type text")
 
-    assert ada.complete(task_id).status_code == 500
+    assert ada.complete(task_id).status_code == 503
 
 
 def test_column_that_is_gone_is_503(ada: Caller, rows: Rows) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -509,3 +510,121 @@ def test_a_connection_that_must_be_encrypted_is_never_made_in_the_clear(proxy: P
     attempts = sent.count(SSL_REQUEST)
     assert attempts
     assert sent == SSL_REQUEST * attempts
+
+
+# Rules of the database's owner
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "alter table tasks add constraint no_milk check (title !~ 'milk')",
+        "create unique index one_of_each on tasks (user_id, title)",
+        """create function refuse() returns trigger language plpgsql as $$ begin
+            if new.title ~ 'milk' then raise exception 'no milk today'; end if; return new; end $$;
+        create trigger refuse before insert or update on tasks for each row execute function refuse()""",
+    ],
+    ids=["check", "unique", "trigger"],
+)
+def test_a_rule_of_the_databases_owner_is_a_conflict(
+    database: str, rows: Rows, printed: Path, rule: LiteralString
+) -> None:
+    rows(rule)
+    with serving(database_url=database, log_level="warning") as api:
+        ada = api.caller()
+        ada.create(title="milk")
+        task = ada.create(title="bread").json()
+        refused_writes = [ada.create(title="milk"), ada.update(task["id"], title="milk")]
+        assert [answer.status_code for answer in refused_writes] == [409, 409]
+        assert "milk" not in refused_writes[0].text
+        assert ada.get(task["id"]).json() == task
+        assert ada.create(title="butter").status_code == 201
+    assert re.search('"constraint":"(no_milk|one_of_each)"|"sqlstate":"P0001"', printed.read_text())
+
+
+def test_a_warning_of_a_trigger_does_not_make_the_outcome_unknown(api: Api, ada: Caller, rows: Rows) -> None:
+    rows(
+        """create function warn() returns trigger language plpgsql as $$ begin
+            raise warning 'the transaction has already committed locally'; return new; end $$;
+        create trigger warn before insert or update on tasks for each row execute function warn()"""
+    )
+    task = ada.create(title="x")
+    assert task.status_code == 201
+    assert ada.complete(task.json()["id"]).status_code == 200
+
+
+def test_a_server_that_hides_its_warnings_is_refused(database: str, postgres: "Postgres") -> None:
+    postgres.execute("alter database {} set client_min_messages = error", name_of(database))
+    with serving(database_url=database) as api:
+        assert refused(api.caller().create(title="x")) == "about:blank"
+        assert "client_min_messages" in api.anonymous.get("/readyz").text
+        postgres.execute("alter database {} reset client_min_messages", name_of(database))
+        until(lambda: api.anonymous.get("/readyz").status_code == 200)
+
+
+def test_a_database_without_an_encoding_is_refused(postgres: "Postgres") -> None:
+    postgres.execute("create database {} template template0 encoding 'SQL_ASCII'", "test_ascii")
+    with serving(database_url=postgres.url("test_ascii")) as api:
+        assert refused(api.caller().create(title="x")) == "about:blank"
+        assert "SQL_ASCII" in api.anonymous.get("/readyz").text
+    postgres.execute("drop database {} with (force)", "test_ascii")
+
+
+def test_a_write_that_timed_out_is_answered_when_it_has_ended(
+    database: str, rows: Rows, threads: ThreadPoolExecutor
+) -> None:
+    with serving(database_url=database, statement_timeout=0.2) as api:
+        ada = api.caller()
+        ada.create(title="x")
+        api.fill()
+        with locked(database, "exclusive"):
+            assert refused(ada.create(title="y")) == UNKNOWN
+            assert not rows(BLOCKED)
+        assert [task["title"] for task in ada.list().json()] == ["x"]
+
+
+def test_reads_stay_on_their_connections_beside_writes_to_a_read_only_database(
+    database: str, rows: Rows, postgres: "Postgres"
+) -> None:
+    with serving(database_url=database) as api:
+        ada = api.caller()
+        task = ada.create(title="x").json()
+        postgres.execute("alter database {} set default_transaction_read_only = on", name_of(database))
+        rows(TERMINATE)
+        until(lambda: refused(ada.create(title="y")) == "about:blank")
+        until(lambda: ada.get(task["id"]).status_code == 200)
+        api.fill()
+        before = set(rows(f"select pid {OURS}"))
+        for _ in range(10):
+            assert refused(ada.create(title="y")) == "about:blank"
+            assert ada.get(task["id"]).status_code == 200
+        assert set(rows(f"select pid {OURS}")) == before
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_a_statement_that_was_rolled_back_is_run_again(api: Api, ada: Caller, rows: Rows, code: LiteralString) -> None:
+    rows("create sequence attempts")
+    rows("grant usage on sequence attempts to public")
+    rows(
+        f"""create function collide() returns trigger language plpgsql as $$ begin
+            if nextval('attempts') < 3 then raise exception 'collision' using errcode = '{code}'; end if;
+            return new; end $$"""
+    )
+    rows("create trigger collide before insert on tasks for each row execute function collide()")
+    assert ada.create(title="x").status_code == 201
+    assert [task["title"] for task in ada.list().json()] == ["x"]
+
+
+def test_batched_reads_survive_a_long_lock_that_changes_the_table(
+    database: str, rows: Rows, threads: ThreadPoolExecutor
+) -> None:
+    with serving(database_url=database, statement_timeout=30, acquire_timeout=30) as api:
+        ada = api.caller()
+        task_id = ada.create(title="x").json()["id"]
+        api.fill()
+        with psycopg.connect(for_psycopg(database)) as migration:
+            migration.execute("alter table tasks alter column title type varchar(500)")
+            reads = [threads.submit(ada.get, task_id) for _ in range(20)]
+            until(lambda: len(rows(BLOCKED)) >= 2)
+            time.sleep(0.6)  # longer than a lost connection's retry may wait
+        assert [read.result().status_code for read in reads] == [200] * 20
