@@ -102,8 +102,7 @@ def generator(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)  # locust then writes its report
+        process.terminate()  # it then deletes its tasks, and locust writes its report
         process.wait()
 
 

@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a TCP transport can write
-        self._generator.on_idle(self)
+        self._generator.on_connected(self)
 
     def send(self, request: Request) -> None:
         self.request = request
@@ -95,10 +95,8 @@ class Generator:
         await asyncio.sleep(0)  # the transports close in the next iteration of the loop
 
     async def _open_one(self) -> None:
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self), *self._address, ssl=self._tls
-        )
-        self._connections.add(connection)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: Connection(self), *self._address, ssl=self._tls)
 
     async def _reopen(self) -> None:
         while True:
@@ -115,6 +113,10 @@ class Generator:
                 self.late.append(request.sent - request.due)
         else:
             self._waiting.append(request)
+
+    def on_connected(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self.on_idle(connection)
 
     def on_idle(self, connection: Connection) -> None:
         if self._waiting:
@@ -156,22 +158,27 @@ class Generator:
             while time.perf_counter() < due:
                 self._expire()
                 await asyncio.sleep(TICK)
+            if number % 64 == 0:
+                await asyncio.sleep(0)  # a schedule that is behind must not keep answers from being read
             request = next(requests)
             request.due = due
             self.start(request)
-        await self._drain()
+        await self.drain()
 
     async def all_of(self, requests: Iterable[Request]) -> None:
-        """Sends the requests as fast as the connections allow."""
+        """Sends the requests as fast as the connections allow, as long as there are any."""
         for request in requests:
+            if not self._connections:
+                break
             while not self._idle and len(self._waiting) >= self._size:
                 self._expire()
                 await asyncio.sleep(TICK)
             request.due = time.perf_counter()
             self.start(request)
-        await self._drain()
+        await self.drain()
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Waits until no request is in flight or waiting."""
         while self._waiting or any(connection.request for connection in self._connections):
             self._expire()
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Users of the task service, for locust. It is one file, and needs only locust: copy it, and edit BOUNDS and the users.
+"""Users of the task service, for locust. This is one long file that needs only locust, so that a team can copy it.
 
     python -m service token --count 200 > tokens.txt
     locust -f locustfile.py --host http://127.0.0.1:4000 --tokens tokens.txt --headless --shape smoke
@@ -11,6 +11,7 @@ import html
 import json
 import platform
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ import gevent
 from locust import FastHttpUser, LoadTestShape, __version__, events, tag, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.html import get_html_report
+from locust.html import get_html_report, process_html_filename
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 BOUNDS = {  # operation: p95 and p99 in milliseconds, errors in percent; each is the highest value that passes
@@ -429,8 +430,9 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
     environment.user_classes[:] = [user for user in environment.user_classes if user.tasks]  # locust fails without
     if not environment.user_classes:
         sys.exit("error: no request of these users has the tags that --tags and --exclude-tags leave")
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{options.shape or PLAIN[0].name}.html"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{options.shape or PLAIN[0].name}.html"
     options.html_file = options.html_file or f"{options.reports}/{name}"
+    process_html_filename(options)  # locust would fill in {u}, {r} and {t} after this check
     if Path(options.html_file).exists():
         sys.exit(f"error: {options.html_file} exists and is not overwritten: choose another name for --html")
 
@@ -441,7 +443,9 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
         if runner.state == "running" and not RUN.stage:
             begin(runner, PLAIN[0].name)
 
-    if options.shape:  # or locust would take 1 for both
+    if options.shape:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # locust handles it only when a shape has ended
+        # Without these, locust would take 1 for both.
         options.num_users, options.spawn_rate = options.num_users or USERS, options.spawn_rate or 0
     else:
         environment.shape_class = None
@@ -538,6 +542,8 @@ def on_quitting(environment: Environment, **_: Any) -> None:
     others = [times for key, times in RUN.results.items() if not key[0]]
     requests, failed = sum(times.counts.total() for times in others), sum(times.failures for times in others)
     lines += [f"Not judged: {requests:,} requests of users that started, warmed up or stopped ({failed:,} failed)."]
+    if runner.cpu_warning_emitted or runner.worker_cpu_warning_emitted:
+        lines += ["Warning: locust used over 90 % of a core, so that these times are partly its own: use --processes."]
     lines += [f"Report: {options.html_file}", words]
     complete_report(environment, words, table)
     environment.events.quit.add_listener(lambda **_: print("\n".join(lines), flush=True))

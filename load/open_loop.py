@@ -5,7 +5,9 @@ Here the requests that are due in that second are sent late, and their latency c
 """
 
 import argparse
+import asyncio
 import gc
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,42 +22,53 @@ from load.traffic import Traffic, read_users
 LATE = 25
 """Milliseconds by which the generator may be late at p99: beyond this it measures itself."""
 
+BUSY = 0.9
+"""Share of a core that the generator may use."""
+
 
 async def run(arguments: argparse.Namespace) -> bool:
     """Runs the load, prints its figures, and says whether it passed."""
     users = read_users(arguments.tokens)
     traffic = Traffic(urlsplit(arguments.host).netloc, users)
     generator = Generator(arguments.host, arguments.connections, traffic)
+    results = Results(arguments.tolerance)
     rate, seconds, warm_up = arguments.rate, arguments.seconds, arguments.warm_up
     print(f"{rate:,g} requests a second for {seconds:g} s on {arguments.host}, {len(users)} users", flush=True)
     async with generator:
-        await generator.all_of(traffic.set_up())
-        if generator.errors:
-            print(f"FAILED: the users cannot create their tasks: {generator.errors}")
-            return False
-        gc.freeze()
-        generator.results = results = Results(arguments.tolerance)
-        generator.measured_from = time.perf_counter() + warm_up
-        cpu, clock = time.process_time(), time.perf_counter()
-        await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
-        cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-        generator.results = None
-        for kind, count in sorted(generator.errors.items()):
-            print(f"{kind}: {count:,}")
-        await generator.all_of(traffic.clean_up())
-    print(results)
+        try:
+            await generator.all_of(traffic.set_up())
+            if generator.errors:
+                print(f"FAILED: the users cannot create their tasks: {generator.errors}")
+                return False
+            gc.freeze()
+            generator.results, generator.measured_from = results, time.perf_counter() + warm_up
+            cpu, clock = time.process_time(), time.perf_counter()
+            await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
+            cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+            for kind, count in sorted(generator.errors.items()):
+                print(f"{kind}: {count:,}")
+        finally:  # after a signal too
+            generator.results = None
+            await generator.drain()  # an answer in flight may tell of a new task
+            await generator.all_of(traffic.clean_up())
     answered = sum(len(latencies.sent) - latencies.failures for latencies in results.values()) / (clock - warm_up)
-    late = cuts(generator.late)
+    p50, _, p99, _ = cuts(generator.late)
+    print(results)
     print(f"Answered: {answered:,.0f} a second. The generator used {100 * cpu / clock:.0f} % of a core.")
-    print(
-        f"With a connection idle, it sent {late[0]:.1f} ms (p50) and {late[2]:.1f} ms (p99) after the scheduled start."
-    )
+    print(f"With a connection idle, it sent {p50:.1f} ms (p50) and {p99:.1f} ms (p99) after the scheduled start.")
     print(DIFFERENCE)
     reasons = results.reasons_to_fail()
-    if late[2] > LATE * arguments.tolerance:
-        reasons.append("the generator was late: these figures are partly its own")
+    if p99 > LATE * arguments.tolerance or cpu > BUSY * clock:
+        reasons.append("the generator was late or busy: these figures are partly its own")
     print(f"FAILED: {'; '.join(reasons)}" if reasons else "passed", flush=True)
     return not reasons
+
+
+async def run_until_signal(arguments: argparse.Namespace) -> bool:
+    """The same; SIGTERM ends it as Ctrl-C does."""
+    running = asyncio.ensure_future(run(arguments))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await running
 
 
 def main() -> None:
@@ -69,10 +82,10 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=5)
     parser.add_argument("--tolerance", type=float, default=1)
     try:
-        sys.exit(not uvloop.run(run(parser.parse_args())))
+        sys.exit(not uvloop.run(run_until_signal(parser.parse_args())))
     except OSError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
 
 

@@ -2,17 +2,21 @@
 
 import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from service.api.openapi.document import VERSION
 from service.settings import ROOT
-from tests.serving import Api
+from tests.ports import free_port, listens
+from tests.serving import Api, until
 
 PYTHON = ROOT / ".venv-load" / "bin" / "python"
 LOCUST = [str(PYTHON), "-m", "locust", "-f", str(ROOT / "load" / "locustfile.py")]
@@ -134,6 +138,39 @@ def test_ci_example_runs_as_it_stands(api: Api, tokens: Path) -> None:
     assert done.stdout.endswith("passed\n")
     assert (tokens.parent / "reports" / "smoke_stats.csv").exists()
     assert len(list(tokens.parent.glob("reports/*-smoke.html"))) == 1
+
+
+def test_locust_starts_from_its_web_page(api: Api, tokens: Path) -> None:
+    """The page sends each option as a text, and locust converts it to the type of the default."""
+    page = f"http://127.0.0.1:{free_port()}"
+    options = ("--web-host", "127.0.0.1", "--web-port", page.rpartition(":")[2], "--tokens", str(tokens))
+    form = {"user_count": 4, "spawn_rate": 4, "host": f"http://127.0.0.1:{api.address[1]}", "tolerance": "1000"}
+    form |= {"think_time": "0.1", "warm_up": "0.5"}
+    process = subprocess.Popen([*LOCUST, *options], cwd=tokens.parent, stdout=subprocess.PIPE, text=True)
+    try:
+        until(lambda: listens(int(page.rpartition(":")[2])))
+        assert httpx.post(f"{page}/swarm", data=form).json()["success"] is True
+        until(lambda: httpx.get(f"{page}/stats/requests").json()["total_rps"] > 0, 20)
+        time.sleep(2)  # the measured time
+    finally:
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=30)[0]
+
+    assert printed.endswith("passed\n"), printed
+
+
+def test_locust_deletes_its_tasks_and_reports_after_sigterm(
+    api: Api, tokens: Path, rows: Callable[..., list[Any]]
+) -> None:
+    options = ("--host", f"http://127.0.0.1:{api.address[1]}", "--tokens", str(tokens), "--headless", "-u", "5")
+    command = [*LOCUST, *options, "--shape", "average", "--stop-timeout", "10"]
+    process = subprocess.Popen(command, cwd=tokens.parent, stdout=subprocess.PIPE, text=True)
+    until(lambda: rows("select count(*) from tasks") != [(0,)], 30)
+
+    process.send_signal(signal.SIGTERM)
+
+    assert "Report: " in process.communicate(timeout=30)[0]
+    assert rows("select count(*) from tasks") == [(0,)]
 
 
 def test_locust_does_not_overwrite_a_report(api: Api, tokens: Path) -> None:

@@ -1,11 +1,15 @@
 """The open loop: against the real service, and against one that stalls."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,8 @@ from load.generator import Generator
 from load.latency import BOUNDS, Results, cuts
 from load.open_loop import run
 from load.traffic import DECK, Request, Traffic, User, read_users
-from tests.serving import Api
+from service.settings import ROOT
+from tests.serving import Api, until
 
 
 def plan(api: Api, tokens: Path, **changes: float) -> Namespace:
@@ -51,6 +56,19 @@ async def test_open_loop_fails_when_a_bound_is_exceeded(
     assert not await run(plan(api, tokens, seconds=0.4, tolerance=0))
 
     assert "FAILED: complete_task: too slow" in capsys.readouterr().out
+
+
+def test_open_loop_deletes_its_tasks_after_sigterm(api: Api, tmp_path: Path, rows: Callable[..., list[Any]]) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(api.caller().token)
+    options = ("--host", f"http://127.0.0.1:{api.address[1]}", "--tokens", str(tokens), "--rate", "50")
+    process = subprocess.Popen([sys.executable, "-m", "load.open_loop", *options], cwd=ROOT)
+    until(lambda: rows("select count(*) from tasks") != [(0,)])
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(30) == 130
+    assert rows("select count(*) from tasks") == [(0,)]
 
 
 def gets(user: User) -> Iterator[Request]:
