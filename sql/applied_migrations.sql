@@ -2,6 +2,7 @@
 --
 -- returns many: migration_id varchar
 -- index: none: a handful of rows
+-- budget: 1 buffer, no sort
 
 select migration_id
 from _yoyo_migration

@@ -8,6 +8,7 @@
 -- returns one: task_id uuid, id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
+-- budget: 14 buffers, no sort
 --
 -- No row: there is no such task. A row of nulls but for task_id: it is at another version. The update
 -- looks at the version once more when it has waited for the row's lock, so no edit between is lost.

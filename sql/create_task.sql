@@ -8,6 +8,7 @@
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
 -- index: none: insert
+-- budget: 16 buffers, no sort
 
 insert into tasks (user_id, title, description, completed)
 values ($1, $2, $3, $4)

@@ -11,6 +11,7 @@
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4, same bool, created bool
 -- index: none: insert
+-- budget: 22 buffers, no sort
 --
 -- `do nothing` would return no row on a conflict, and a select beside it would not see a row that a concurrent try
 -- has just committed. An update that changes nothing returns the row in every case.

@@ -4,6 +4,7 @@
 --
 -- returns one: id uuid
 -- index: none: insert
+-- budget: 10 buffers, no sort
 
 insert into users (id)
 values ($1)

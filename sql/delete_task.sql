@@ -5,6 +5,7 @@
 --
 -- returns one: id uuid
 -- index: tasks_by_id
+-- budget: 8 buffers, no sort
 
 delete from tasks
 where user_id = $1 and id = $2

@@ -6,6 +6,7 @@
 --
 -- returns one: task_id uuid, id uuid
 -- index: tasks_by_id
+-- budget: 13 buffers, no sort
 --
 -- No row: there is no such task. A null id: it is at another version, and still there.
 

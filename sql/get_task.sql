@@ -6,6 +6,7 @@
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
+-- budget: 5 buffers, no sort
 
 select
     id,

@@ -6,6 +6,7 @@
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz
 -- index: tasks_by_user_newest
+-- budget: 12 buffers and 1 a row, no sort
 --
 -- A task of more than 4 KiB comes without its texts, its title '', which no task has: the service then gets it by
 -- itself, so that no page is larger than a few MiB.

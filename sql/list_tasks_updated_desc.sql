@@ -1,19 +1,69 @@
--- list_tasks_updated_desc: some of a user's tasks, the last changed first, from a place in that order on.
+-- list_tasks_updated_desc: one page of a user's tasks, last changed first, from a place in that order on.
 --
 --   $1 user_id     uuid         whose tasks; from the token
 --   $2 updated_at  timestamptz  of the last task seen; a time after all for the first page
 --   $3 id          uuid         of the last task seen
 --   $4 completed   bool         only those; null for all
---   $5 text        text         only those with it in title or description, in any case; null for all
---   $6 size        int8         how many at most
+--   $5 pattern     text         only those with a match in title or description; null for all
+--   $6 window      int8         how many tasks to look at, at most
+--   $7 size        int8         how many rows to return, at most
 --
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
---   created_at timestamptz, updated_at timestamptz
--- index: tasks_by_user_newest, then a sort
+--   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
+-- index: tasks_by_user_newest
+-- budget: none: it reads and sorts all of the user's tasks
 --
--- The user's tasks are sorted here: an index on updated_at would end HOT updates, and
--- cost every write to spare a rare read.
--- A task of more than 4 KiB comes without its texts: see list_tasks.
+-- It sorts all of the user's tasks, so its cost grows with their number: an index on updated_at would end HOT updates,
+-- and cost every write to spare a rare read. What follows the sort is bounded: see list_tasks_created_desc.
+
+with looked_at as (
+    select
+        id,
+        user_id,
+        title,
+        description,
+        completed,
+        created_at,
+        updated_at,
+        case
+            when $5::text is null then 1
+            else 1 + least(coalesce(octet_length(description), 0), 4096) / 512
+        end as weight
+    from tasks
+    where user_id = $1 and (updated_at, id) < ($2, $3)
+    order by updated_at desc, id desc
+    limit $6
+),
+
+counted as (
+    select
+        id,
+        user_id,
+        title,
+        description,
+        completed,
+        created_at,
+        updated_at,
+        weight,
+        sum(weight) over (order by updated_at desc, id desc rows unbounded preceding) as total_weight
+    from looked_at
+),
+
+filtered as (
+    select
+        id,
+        user_id,
+        title,
+        description,
+        completed,
+        created_at,
+        updated_at,
+        ($4::bool is null or completed = $4)
+        and ($5::text is null or title ~ $5 or coalesce(left(description, 4096) ~ $5, false)) as is_match,
+        total_weight >= $6 as is_window_end
+    from counted
+    where total_weight - weight < $6
+)
 
 select
     id,
@@ -22,16 +72,10 @@ select
     case when octet_length(description) <= 4096 then description end as description,
     completed,
     created_at,
-    updated_at
-from tasks
-where
-    user_id = $1
-    and (updated_at, id) < ($2, $3)
-    and ($4::bool is null or completed = $4)
-    and (
-        $5::text is null
-        or strpos(lower(title), lower($5)) > 0
-        or strpos(lower(description), lower($5)) > 0
-    )
+    updated_at,
+    is_match,
+    is_window_end
+from filtered
+where is_match or is_window_end
 order by updated_at desc, id desc
-limit $6
+limit $7

@@ -9,6 +9,7 @@
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
+-- budget: 9 buffers, no sort
 --
 -- updated_at always moves forward: now() is the transaction's start, so without `greatest` a writer that waited for
 -- the row lock could set it back. The addition is made in UTC because `timestamptz + interval` depends on the

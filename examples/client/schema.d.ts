@@ -232,12 +232,12 @@ export interface components {
             completed: boolean;
             /**
              * Format: date-time
-             * @description in UTC
+             * @description In UTC, with six digits of a second and `Z`.
              */
             created_at: string;
             /**
              * Format: date-time
-             * @description in UTC
+             * @description In UTC, with six digits of a second and `Z`.
              */
             updated_at: string;
         };
@@ -315,7 +315,7 @@ export interface components {
          * @example 0195d1f0-6c7a-7000-8000-000000000002
          */
         id: string;
-        /** @description The number of tasks on a page. Without it the list has all tasks. */
+        /** @description The most tasks on a page; a filtered page may have fewer. Without it the list has all tasks. */
         limit: number;
         /** @description The start of the page, taken from the `Link` header of the page before. */
         cursor: string;
@@ -323,7 +323,7 @@ export interface components {
         completed: boolean;
         /** @description The order. `-` sorts newest first. The default is `-created_at`. */
         sort: "-created_at" | "created_at" | "-updated_at" | "updated_at";
-        /** @description Only tasks with this text in the title or the description. Upper and lower case are equal. */
+        /** @description Only tasks with this text in the title or the first 4,096 characters of the description, in any case. */
         q: string;
         /** @description `ETag` values in quotes, or `*`. 412 if none of these matches the current ETag. */
         "If-Match": string;
@@ -358,7 +358,7 @@ export interface operations {
     list_tasks: {
         parameters: {
             query?: {
-                /** @description The number of tasks on a page. Without it the list has all tasks. */
+                /** @description The most tasks on a page; a filtered page may have fewer. Without it the list has all tasks. */
                 limit?: components["parameters"]["limit"];
                 /** @description The start of the page, taken from the `Link` header of the page before. */
                 cursor?: components["parameters"]["cursor"];
@@ -366,7 +366,7 @@ export interface operations {
                 completed?: components["parameters"]["completed"];
                 /** @description The order. `-` sorts newest first. The default is `-created_at`. */
                 sort?: components["parameters"]["sort"];
-                /** @description Only tasks with this text in the title or the description. Upper and lower case are equal. */
+                /** @description Only tasks with this text in the title or the first 4,096 characters of the description, in any case. */
                 q?: components["parameters"]["q"];
             };
             header?: {

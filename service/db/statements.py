@@ -11,9 +11,9 @@ from service.settings import ROOT
 
 
 class Row(Protocol):
-    """A row as asyncpg.Record has it: columns by name or position, and iteration in the statement's order."""
+    """A row as asyncpg.Record has it: columns by name or position, slices, and iteration in the statement's order."""
 
-    def __getitem__(self, column: str | int, /) -> Any: ...
+    def __getitem__(self, column: str | int | slice, /) -> Any: ...
     def __iter__(self) -> Iterator[Any]: ...
 
 
@@ -36,8 +36,7 @@ class Statement:
         self.text = (FOLDER / f"{name}.sql").read_text()
         self.key_of_row = itemgetter(*batch_columns or (0,))
         self.key_of_call = itemgetter(*range(len(batch_columns) or 1))
-        code = [line for line in self.text.splitlines() if line and not line.startswith("--")]
-        self.writes = not code[0].startswith("select")
+        self.writes = re.search(r"^ *(insert|update|delete)\b", self.text, re.MULTILINE) is not None
 
     @cached_property
     def call(self) -> str:

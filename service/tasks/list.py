@@ -30,33 +30,46 @@ async def list_tasks(request: Request) -> Response:
     the order may be combined.
     """
     conditions = parse_conditions(request.headers)
-    if not request.query:
-        query = ListQuery()
-        rows = await request.database.run(LIST_TASKS, request.user.id)
-    else:
-        query = parse_query(request)
-        rows = await _read(request, query, query.limit + 1 if query.limit else PAGE)
     headers: Headers = ()
     link = b""
-    if query.limit and len(rows) > query.limit:  # the row over the limit shows that there is another page
-        rows = rows[: query.limit]
-        link = next_link(request, query, rows[-1])
-        headers = ((b"link", link),)
-    is_complete = query.limit or len(rows) < PAGE
-    if is_complete and all_short(rows):
+    rest: ListQuery | None = None
+    if not request.query:
+        rows = await request.database.run(LIST_TASKS, request.user.id)
+        if len(rows) == PAGE:
+            rest = ListQuery().after(rows[-1])
+    else:
+        query = parse_query(request)
+        rows, rest = await _read(request, query, query.limit or PAGE)
+        if query.limit and rest:
+            link = next_link(request, rest)
+            headers = ((b"link", link),)
+            rest = None
+    if rest is None and all_short(rows):
         body = encode_tasks(rows)
         return conditional_response(conditions, list_tag(body, link), body, headers)
     if conditions and not conditions.any_version:  # a streamed list has no ETag
         raise Problem(PRECONDITION_FAILED)
-    return Response(200, b"[", JSON + headers, more=_stream(request, query, rows))
+    return Response(200, b"[", JSON + headers, more=_stream(request, rows, rest))
 
 
-async def _stream(request: Request, query: ListQuery, rows: list[Row]) -> AsyncIterator[bytes]:
-    """The rest of the array after its bracket: `rows`, and unless there is a limit, the pages after them."""
+async def _read(request: Request, query: ListQuery, size: int) -> tuple[list[Row], ListQuery | None]:
+    """At most `size` tasks, and the query of those after them: None at the end of the list.
+
+    There may be fewer before the end, even none: the statement looks at a bounded number of tasks.
+    """
+    rows = await request.database.run(query.order.statement, request.user.id, *query.arguments(size + 1))
+    matches = [row for row in rows if row["is_match"]]
+    if len(matches) > size:
+        return matches[:size], query.after(matches[size - 1])
+    is_end = not rows or not rows[-1]["is_window_end"]
+    return matches, None if is_end else query.after(rows[-1])
+
+
+async def _stream(request: Request, rows: list[Row], rest: ListQuery | None) -> AsyncIterator[bytes]:
+    """The rest of the array after its bracket: `rows`, and the pages of `rest` after them."""
     comma = b""
-    while rows:
-        parts, last = deque(_parts(rows)), rows[-1]
-        is_last_page = query.limit or len(rows) < FURTHER_PAGE
+    while True:
+        parts = deque(_parts(rows))
         rows = []  # a slow client keeps this generator for long: the rows must not stay in memory with their encoding
         while parts:
             part = parts.popleft()
@@ -65,9 +78,9 @@ async def _stream(request: Request, query: ListQuery, rows: list[Row]) -> AsyncI
                 piece = comma + piece
                 yield piece
                 comma = b","
-        if not is_last_page:
-            query = query.after(last)
-            rows = await _read(request, query, FURTHER_PAGE)
+        if rest is None:
+            break
+        rows, rest = await _read(request, rest, FURTHER_PAGE)
     yield b"]"
 
 
@@ -84,7 +97,3 @@ async def _long_task(request: Request, id: UUID) -> bytes:
     """A long task's encoding; empty if the task was deleted after the list was read."""
     rows = await request.database.run(GET_TASK, request.user.id, id)
     return encode_task(rows[0]) if rows else b""
-
-
-async def _read(request: Request, query: ListQuery, size: int) -> list[Row]:
-    return await request.database.run(query.order.statement, request.user.id, *query.arguments(size))

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from hmac import compare_digest
+from string import punctuation
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -19,6 +20,9 @@ from service.tasks.messages import invalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+WINDOW = 1000
+"""The number of tasks that a filtered page looks at. It bounds a statement's cost, however many tasks a user has."""
 
 CURSOR = "(?:[A-Za-z0-9_-]{52})?"
 TEXT = r"[^\u0000]{0,200}"
@@ -49,7 +53,7 @@ ORDERS = {
 PARAMETERS = {
     "limit": Parameter(
         "query",
-        "The number of tasks on a page. Without it the list has all tasks.",
+        "The most tasks on a page; a filtered page may have fewer. Without it the list has all tasks.",
         {"type": "integer", "minimum": 1, "maximum": 500},
         re.compile("[1-9][0-9]?|[1-4][0-9]{2}|500").fullmatch,
     ),
@@ -73,7 +77,7 @@ PARAMETERS = {
     ),
     "q": Parameter(
         "query",
-        "Only tasks with this text in the title or the description. Upper and lower case are equal.",
+        "Only tasks with this text in the title or the first 4,096 characters of the description, in any case.",
         {"type": "string", "pattern": f"^{TEXT}$"},
         re.compile(TEXT).fullmatch,
     ),
@@ -86,14 +90,15 @@ class ListQuery(msgspec.Struct, frozen=True):
     order: Order = ORDERS["-created_at"]
     position: Position = LATEST
     completed: bool | None = None
-    text: str | None = None
+    pattern: str | None = None
     limit: int | None = None
     filter_key: str = ""
     """The order and the filters as a query string. A cursor is valid only for the filter_key it was signed for."""
 
     def arguments(self, size: int) -> tuple[Any, ...]:
-        """The arguments of the order's statement after the user's id."""
-        return (*self.position, self.completed, self.text, size)
+        """The arguments of the order's statement after the user's id, for at most `size` rows."""
+        window = size if self.completed is None and self.pattern is None else WINDOW
+        return (*self.position, self.completed, self.pattern, window, size)
 
     def after(self, row: Row) -> "ListQuery":
         """The same query, starting after `row`."""
@@ -123,15 +128,31 @@ def parse_query(request: Request) -> ListQuery:
         order,
         decode_cursor(request, given["cursor"], filter_key) if "cursor" in given else order.start,
         given["completed"] == "true" if "completed" in given else None,
-        given.get("q"),
+        case_insensitive_pattern(given["q"]) if "q" in given else None,
         int(given["limit"]) if "limit" in given else None,
         filter_key,
     )
 
 
-def next_link(request: Request, query: ListQuery, last: Row) -> bytes:
-    """The value of a Link header to the page after the row `last`: RFC 8288."""
-    cursor = sign_cursor(request, query.after(last).position, query.filter_key)
+def case_insensitive_pattern(text: str) -> str:
+    """A PostgreSQL regular expression that matches `text`, each letter in either case.
+
+    It lists the letters, so that the database's locale does not matter: in a Turkish one lower('I') is not 'i'.
+    """
+    return "".join(map(_either_case, text))
+
+
+def _either_case(character: str) -> str:
+    lower, upper = character.lower(), character.upper()
+    forms = {form for form in (character, lower, upper, lower.upper()) if len(form) == 1}  # upper("ß") is "SS"
+    if len(forms) > 1:
+        return f"[{''.join(sorted(forms))}]"
+    return f"\\{character}" if character in punctuation else character
+
+
+def next_link(request: Request, query: ListQuery) -> bytes:
+    """The value of a Link header to `query` as the next page: RFC 8288."""
+    cursor = sign_cursor(request, query.position, query.filter_key)
     url = f"/api/{request.user.id_text}/tasks?{query.filter_key}limit={query.limit}&cursor={cursor}"
     return f'<{url}>; rel="next"'.encode()
 

@@ -22,6 +22,8 @@ from service.db.url import for_asyncpg, for_psycopg
 from service.dev.postgres import ENVIRONMENT, PROGRAMS
 from service.settings import ROOT
 from service.tasks.list import PAGE
+from service.tasks.query import WINDOW
+from service.tasks.types import Task
 from tests.conftest import Postgres
 from tests.tenancy import faults
 
@@ -33,7 +35,8 @@ HEADER = re.compile(
     r"--\n"
     r"(?:(?P<parameters>(?:--   \$.*\n)+)--\n)?"
     r"-- returns (?P<count>one|many): (?P<columns>.*\n(?:--   .*\n)*)"
-    r"-- index: (?:(?P<index>[a-z_]+)(?P<sorted>, then a sort)?|none: .+)\n"
+    r"-- index: (?:(?P<index>[a-z_]+)|none: .+)\n"
+    r"-- budget: (?:(?P<buffers>\d+) buffers?(?: and (?P<a_row>\d+) a row)?, no sort|none: .+)\n"
     r"(?:--\n(?:-- .*\n)+)?"
     r"\n"
 )
@@ -44,29 +47,41 @@ OF_USERS = [file for file in FILES if file.stem != PROBE]
 HEAVY, LIGHT = "a0000000-0000-4000-8000-000000000001", "a0000000-0000-4000-8000-000000000002"
 """Users with 5,000 tasks and with one, between 44,999 tasks of 300 others."""
 
+NEW = "a0000000-0000-4000-8000-000000000003"
+"""A user with none, unknown to the database."""
+
 FILL = f"""
     insert into users select gen_random_uuid() from generate_series(1, 300);
-    insert into tasks (user_id, title, completed, created_at)
-    select user_id, 'task ' || n, n % 3 = 0, now() - n * interval '1 second'
-    from (select id as user_id, row_number() over () as user_number from users) as everyone
-    join generate_series(1, 44999) as n on n % 300 = user_number - 1;
     insert into users values ('{HEAVY}'), ('{LIGHT}');
     insert into tasks (user_id, title, completed, created_at)
-    select '{HEAVY}', 'task ' || n, n % 3 = 0, now() - n * interval '1 second' from generate_series(1, 5000) as n;
+    select user_id, 'task ' || n, n % 3 = 0, now() - n * interval '1 second'
+    from (
+        select id as user_id, n
+        from (
+            select id, row_number() over () as user_number from users where id not in ('{HEAVY}', '{LIGHT}')
+        ) as others
+        join generate_series(1, 44999) as n on n % 300 = user_number - 1
+        union all select '{HEAVY}', n from generate_series(1, 5000) as n
+    ) as mixed
+    order by md5(n::text);
     insert into tasks (user_id, title) values ('{LIGHT}', 'the only one');
     analyze;
 """
+"""Each page of the table holds tasks of many users and of any age, as in a table that was written for months."""
 
 
 class Header(msgspec.Struct):
-    """What a file says of its statement. Parameters and columns are (name, type), in order; `index` may be none."""
+    """What a file says of its statement. Parameters and columns are (name, type), in order; `index` may be none.
+
+    `budget` is the most buffers that a run may touch: so many, and so many more for each row returned.
+    """
 
     name: str
     parameters: list[tuple[str, str]]
     count: str
     columns: list[tuple[str, str]]
     index: str | None
-    is_sorted: bool
+    budget: tuple[int, int] | None
 
 
 def header(file: Path) -> Header:
@@ -81,7 +96,7 @@ def header(file: Path) -> Header:
         found["count"],
         [(name, kind) for name, kind in columns],
         found["index"],
-        found["sorted"] is not None,
+        (int(found["buffers"]), int(found["a_row"] or 0)) if found["buffers"] else None,
     )
 
 
@@ -105,15 +120,15 @@ async def connection(filled: str) -> AsyncIterator[Any]:
     await connection.close()
 
 
-async def plan(connection: Any, file: Path, mode: str, user_id: str) -> dict[str, Any]:
-    """The plan of the statement in `file` for `user_id`."""
-    task = await connection.fetchrow("select id, created_at from tasks where user_id = $1::text::uuid", user_id)
-    task_id, created_at = task or (uuid4(), "2026-01-01Z")
-    known = {"user_id": user_id, "id": task_id, "created_at": created_at, "size": PAGE}
-    others = {"bool": "true", "text": "some text", "text[]": "{1}", "int8": 1, "int4": 1, "timestamptz": created_at}
+async def plan(connection: Any, file: Path, mode: str, user_id: str, options: str = "costs") -> dict[str, Any]:
+    """The plan of the statement in `file` for `user_id`. A list starts at its first page."""
+    task_id = await connection.fetchval("select id from tasks where user_id = $1::text::uuid", user_id) or uuid4()
+    start = "infinity" if file.stem.endswith("desc") else "-infinity"
+    known = {"user_id": user_id, "id": task_id, "window": WINDOW, "size": PAGE}
+    others = {"bool": "true", "text": "some text", "text[]": "{1}", "int8": 1, "int4": 1, "timestamptz": start}
     values = ", ".join(f"'{known.get(name) or others[kind]}'" for name, kind in header(file).parameters)
     await connection.execute(f"set plan_cache_mode = force_{mode}_plan; prepare planned as {file.read_text()}")
-    text = await connection.fetchval(f"explain (format json) execute planned{values and f'({values})'}")
+    text = await connection.fetchval(f"explain ({options}, format json) execute planned{values and f'({values})'}")
     await connection.execute("deallocate planned")
     found: dict[str, Any] = json.loads(text)[0]["Plan"]
     return found
@@ -144,7 +159,7 @@ async def test_header_has_the_columns_and_their_types(connection: Any, file: Pat
     assert header(file).columns == [(column.name, column.type.name) for column in prepared.get_attributes()]
 
 
-@pytest.mark.parametrize("user_id", [HEAVY, LIGHT, str(uuid4())], ids=["heavy", "light", "new"])
+@pytest.mark.parametrize("user_id", [HEAVY, LIGHT, NEW], ids=["heavy", "light", "new"])
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 @pytest.mark.parametrize("file", OF_USERS, ids=named)
 async def test_header_names_the_index_that_the_plan_uses(connection: Any, file: Path, mode: str, user_id: str) -> None:
@@ -156,12 +171,35 @@ async def test_header_names_the_index_that_the_plan_uses(connection: Any, file: 
         indexes = {"tasks_by_user_newest"}  # to sort all of a user's few tasks, the planner may take either index
     assert indexes == {header(file).index} - {None}
     assert not [step for step in steps if "Seq Scan" in step["Node Type"]]
-    if header(file).is_sorted:
+    if header(file).budget is None:
         assert sorts
     elif mode == "generic":
         assert not sorts
     else:  # when no more than a page or two is expected, a bitmap and a sort may seem cheaper than to jump about
         assert all(rows < 2 * PAGE for rows in sorts)
+
+
+@pytest.mark.parametrize("user_id", [HEAVY, LIGHT, NEW], ids=["heavy", "light", "new"])
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("file", FILES, ids=named)
+async def test_statement_touches_no_more_buffers_than_its_budget(
+    connection: Any, file: Path, mode: str, user_id: str
+) -> None:
+    budget = header(file).budget
+    change = connection.transaction()
+    await change.start()
+    if file.stem.startswith("create_task"):
+        await connection.execute(f"insert into users values ('{user_id}') on conflict do nothing")
+    try:
+        run = await plan(connection, file, mode, user_id, "analyze, buffers")
+    finally:
+        await change.rollback()
+
+    touched = run["Shared Hit Blocks"] + run["Shared Read Blocks"]
+    if budget:
+        assert touched <= budget[0] + budget[1] * run["Actual Rows"]
+    elif user_id == HEAVY:
+        assert touched > 700  # it has no budget because it reads all of the user's tasks
 
 
 @pytest.mark.parametrize("user_id", [HEAVY, LIGHT], ids=["heavy", "light"])
@@ -197,14 +235,21 @@ async def test_plan_without_the_user_would_be_seen(connection: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("file", FILES, ids=named)
 async def test_header_says_whether_there_may_be_many_rows(connection: Any, file: Path) -> None:
-    expected = (await plan(connection, file, "generic", HEAVY))["Plan Rows"]
+    top = await plan(connection, file, "generic", HEAVY)
 
-    assert header(file).count == ("one" if expected == 1 else "many")
+    assert header(file).count == ("one" if top["Plan Rows"] == 1 and top["Node Type"] != "Limit" else "many")
 
 
 def test_statement_of_every_file_but_the_probe_takes_the_user_first() -> None:
     assert {file.stem for file in FILES if header(file).parameters[:1] != [("user_id", "uuid")]} == {PROBE}
     assert [statement.name for statement in tenant_statements()] == [file.stem for file in OF_USERS]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem.startswith("list_tasks")], ids=named)
+def test_columns_of_a_list_start_with_the_fields_of_a_task(file: Path) -> None:
+    fields = Task.__struct_fields__
+
+    assert [name for name, _ in header(file).columns[: len(fields)]] == list(fields)
 
 
 @pytest.mark.parametrize("file", OF_USERS, ids=named)

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -23,17 +24,15 @@ def listed(caller: Caller, query: str) -> list[str]:
     return [task["title"] for task in response.json()]
 
 
-def walk(caller: Caller, query: str, between: Callable[[], Any] = lambda: None) -> list[Any]:
-    """The tasks of all pages, one page after another by the Link header."""
-    tasks, url = [], f"{caller.tasks}?{query}"
+def pages(caller: Caller, query: str) -> Iterator[list[Any]]:
+    """The tasks of each page, one page after another by the Link header."""
+    url = f"{caller.tasks}?{query}"
     while url:
         response = caller.request("GET", url)
         assert response.status_code == 200, response.text
-        tasks += response.json()
+        yield response.json()
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
         url = link[1] if link else ""
-        between()
-    return tasks
 
 
 def refused(caller: Caller, query: str) -> str:
@@ -152,7 +151,7 @@ def test_list_tasks_pages_give_every_task_once_though_many_share_a_time(ada: Cal
         ada.id,
     )
 
-    tasks = walk(ada, f"limit=100&sort={sort}")
+    tasks = [task for page in pages(ada, f"limit=100&sort={sort}") for task in page]
 
     column = sort.lstrip("-")
     assert len({task["id"] for task in tasks}) == len(tasks) == 1000
@@ -170,6 +169,96 @@ def test_list_tasks_without_limit_streams_the_filtered_list(ada: Caller, rows: R
 
     assert len(listed(ada, "completed=true")) == 1200
     assert len(listed(ada, "sort=created_at")) == 2401
+
+
+@pytest.fixture
+def sparse(ada: Caller, rows: Rows) -> None:
+    """4,001 tasks: 8 are completed, of which 4 have a Z in the title and 4 in the description."""
+    ada.create(title="the first")
+    rows(
+        """insert into tasks (user_id, title, description, completed, created_at, updated_at)
+        select %s, case n %% 900 when 450 then 'Zebra' else 'task' end || n, case n %% 900 when 0 then 'A Z' end,
+            n %% 450 = 0, now() + n / 7 * interval '1 second', now() - n %% 11 * interval '1 hour'
+        from generate_series(1, 4000) as n""",
+        ada.id,
+    )
+
+
+@pytest.mark.usefixtures("sparse")
+@pytest.mark.parametrize("sort", ORDERS)
+@pytest.mark.parametrize(("filters", "count"), [("completed=true", 8), ("q=z", 8), ("q=zebra", 4), ("q=zz", 0)])
+def test_list_tasks_that_match_are_each_on_one_page_though_pages_may_be_short(
+    ada: Caller, sort: str, filters: str, count: int
+) -> None:
+    found = list(pages(ada, f"limit=3&sort={sort}&{filters}"))
+
+    tasks = [task for page in found for task in page]
+    keys = [(task[sort.lstrip("-")], task["id"]) for task in tasks]
+    assert len({id for _, id in keys}) == len(tasks) == count
+    assert keys == sorted(keys, reverse=sort.startswith("-"))
+    assert 5 <= len(found) <= 8
+    assert ada.request("GET", f"{ada.tasks}?sort={sort}&{filters}").json() == tasks
+
+
+def test_list_tasks_of_long_descriptions_are_searched_a_few_at_a_time(ada: Caller, rows: Rows) -> None:
+    ada.create(title="the first", description="needle")
+    rows(
+        """insert into tasks (user_id, title, description)
+        select %s, n, repeat('x', 4096) || 'needle' from generate_series(1, 300) as n""",
+        ada.id,
+    )
+
+    found = list(pages(ada, "limit=10&q=needle"))
+
+    assert [[task["title"] for task in page] for page in found] == [[], [], ["the first"]]
+
+
+def test_list_tasks_search_reads_the_first_4096_characters_of_a_description(ada: Caller) -> None:
+    ada.create(title="found", description="é" * 4090 + "needle")
+    ada.create(title="not found", description="é" * 4091 + "needle")
+
+    assert listed(ada, "q=needle") == ["found"]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("title", "A TITLE"),
+        ("TITLE", "a title"),
+        ("über", "ÜBER"),
+        ("ÜBER", "über"),
+        ("ŁÓDŹ", "łódź"),
+        ("привет", "ПРИВЕТ"),
+        ("ΣΟΦΙΑ", "σοφια"),
+        ("\u0131", "DIYARBAKIR"),
+        ("straße", "STRAßE"),
+        ("漢字", "a 漢字 b"),
+        ("😀", "a 😀 b"),
+    ],
+)
+def test_list_tasks_search_ignores_case_in_every_locale(ada: Caller, text: str, title: str) -> None:
+    """The tests' own databases have the locale C, in which lower() knows ASCII alone."""
+    ada.create(title=title)
+    ada.create(title="another")
+
+    assert listed(ada, urlencode({"q": text})) == [title]
+
+
+def test_list_tasks_search_takes_each_character_as_it_is(ada: Caller) -> None:
+    characters = [chr(code) for code in range(1, 127) if not chr(code).isalpha()]
+    for character in characters:
+        ada.create(title=f"a{character}b")
+
+    for character in characters:
+        assert listed(ada, urlencode({"q": f"a{character}b"})) == [f"a{character}b"]
+
+
+@pytest.mark.parametrize("text", ["a" * 200, "(a+)+" * 40, "ab" * 100, "[" * 200, "\\" * 200, "***=", "(?i)"])
+def test_list_tasks_search_for_what_looks_like_an_expression_is_literal(ada: Caller, text: str) -> None:
+    ada.create(title=text, description="a" * 5000)
+    ada.create(title="other", description="b" * 5000)
+
+    assert listed(ada, urlencode({"q": text})) == [text]
 
 
 @pytest.mark.parametrize("query", ["", *(f"?sort={sort}" for sort in ORDERS), "?limit=4", "?q=z"])
@@ -234,7 +323,10 @@ def test_list_tasks_walk_of_10000_yields_every_survivor_once_while_others_come_a
             list(threads.map(lambda _: ada.create(title="new"), range(4)))
         rows("delete from tasks where id in (select id from tasks order by random() limit 20)")
 
-    seen = [task["id"] for task in walk(ada, "limit=500", come_and_go)]
+    seen = []
+    for page in pages(ada, "limit=500"):
+        seen += [task["id"] for task in page]
+        come_and_go()
 
     survivors = before & {str(id) for (id,) in rows("select id from tasks")}
     assert len(survivors) > 9000
