@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     pool_min_size: Annotated[int, Meta(ge=1, le=1000, description="connections kept open per process")] = 5
     pool_max_size: Annotated[int, Meta(ge=1, le=1000, description="most connections per process")] = 20
+    pool_user_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="share of the connections that one user may hold while other users wait for one"),
+    ] = 0.25
     acquire_timeout: Annotated[Deadline, Meta(description="longest wait for a connection; then 503")] = 1
     statement_timeout: Annotated[Deadline, Meta(description="longest wait for a statement's response; then 503")] = 2
     connect_timeout: Annotated[Deadline, Meta(description="longest wait for a new connection to open")] = 5

@@ -197,7 +197,7 @@ class ReadBatcher:
         found: defaultdict[Any, list[Row]] = defaultdict(list)
         for key, run in groupby(rows, statement.key_of_row):  # to hash each row's key costs a list of 20 3 us more
             found[key].extend(run)
-        self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 8
+        self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 2
         outcomes: list[Outcome] = [found[statement.key_of_call(call)] for call in calls]
         if self.heavy or len(rows) > HEAVY_ROWS:
             for call in calls:

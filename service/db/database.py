@@ -45,14 +45,14 @@ class Database(Pool):
         self.failing: dict[str, Exception] = {}
         self._on_timing = on_timing
         self._acquire = self._acquire_timed if on_timing else self.acquire
-        self._batcher: ReadBatcher | None = None
+        self.batcher: ReadBatcher | None = None
         self._read_only_backoff = 0.0
         self._read_only_until = 0.0  # no expiry before this monotonic time
 
     async def open(self) -> None:
         """Open the pool. Reads are batched where statements are prepared."""
         if self._settings.prepared_statements:
-            self._batcher = ReadBatcher(self, self._settings)
+            self.batcher = ReadBatcher(self, self._settings)
         await super().open()
 
     async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
@@ -63,7 +63,7 @@ class Database(Pool):
         """
         bound = (user_id, *arguments, *statement.fixed_arguments)
         started, retried = self._loop.time(), False
-        batcher = self._batcher if statement.batch_columns else None
+        batcher = self.batcher if statement.batch_columns else None
         if batcher and batcher.heavy and (statement, *bound) in batcher.heavy:
             batcher = None
         if batcher and not batcher.uncontended:
@@ -108,8 +108,8 @@ class Database(Pool):
             self._read_only_backoff = 0.0
         if self.failing:
             self.failing.pop(statement.name, None)
-        if statement.batch_columns and self._batcher:
-            self._batcher.note_weight(statement, bound, len(rows))
+        if statement.batch_columns and self.batcher:
+            self.batcher.note_weight(statement, bound, len(rows))
         return rows
 
     async def _acquire_timed(self, user: Hashable | None, capped: bool) -> Connection:

@@ -46,7 +46,7 @@ class Pool:
         self.errors: Counter[str] = Counter()
         self._settings = settings
         self._connector = Connector(settings, self.errors, self._on_open, self._on_close, self._on_failure)
-        self.queue = Queue(share=max(1, settings.pool_max_size // 4))
+        self.queue = Queue(share=max(1, int(settings.pool_max_size * settings.pool_user_share)))
         self._checks: set[asyncio.Task[None]] = set()
         self._maintenance: asyncio.Task[None] | None = None
 

@@ -190,7 +190,8 @@ def test_text_that_the_database_cannot_store_is_422(postgres: Postgres) -> None:
 FAIL = """
     create function fail() returns trigger language plpgsql as $$
     begin
-        raise exception using errcode = '99999', message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
+        raise exception using
+            errcode = '99999', message = 'cannot keep ' || new.title, detail = new.description, hint = 'hunter2';
     end
     $$;
     create trigger fail before insert on tasks for each row execute function fail();

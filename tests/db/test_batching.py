@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from service.db import database as database_module
-from service.db.batching import BATCH_SIZE, BATCHES_IN_FLIGHT
+from service.db.batching import BATCH_ROWS, BATCH_SIZE, BATCHES_IN_FLIGHT, HEAVY_ROWS
 from service.db.database import Database
 from service.db.errors import ConnectionLost, PoolTimeout, QueueFull
 from service.db.statements import Row, Statement
@@ -226,3 +226,51 @@ async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dic
         await asyncio.gather(*(browse() for _ in range(64)))
         # or this shows nothing about reads that travel together
         assert proxy.round_trips - sent[1] < proxy.statements - sent[0]
+
+
+async def test_a_list_of_many_tasks_goes_alone_once_it_is_known(database: str, rows: Rows) -> None:
+    heavy, light = UUID(int=1), UUID(int=2)
+    rows("insert into users values (%s), (%s)", heavy, light)
+    rows("insert into tasks (user_id, title) select %s, 'x' from generate_series(1, %s)", heavy, HEAVY_ROWS + 1)
+    async with opened(database, pool_min_size=4) as pool:
+
+        async def lists() -> list[int]:
+            users = [heavy, light] * 4
+            return [len(found) for found in await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users))]
+
+        assert await lists() == [HEAVY_ROWS + 1, 0] * 4
+        assert pool.batcher
+        assert [key[1] for key in pool.batcher.heavy] == [heavy]
+        assert await lists() == [HEAVY_ROWS + 1, 0] * 4
+        rows("delete from tasks")
+        assert await lists() == [0, 0] * 4
+        assert not pool.batcher.heavy
+
+
+async def test_a_batch_holds_fewer_reads_of_longer_lists(
+    proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows
+) -> None:
+    users = list(owned)[:60]
+    rows(
+        "insert into tasks (user_id, title) select id, 'x' from users, generate_series(1, 75) where id = any(%s)", users
+    )
+    async with opened(proxy.url, pool_max_size=1) as pool:
+        for _ in range(5):  # for the mean to become known
+            await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users))
+        before = proxy.round_trips
+        await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users))
+        assert proxy.round_trips - before >= 60 * 80 / BATCH_ROWS
+
+
+async def test_a_read_that_fails_is_found_by_halving_its_batch(
+    proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows
+) -> None:
+    ahead, bad, *good = list(owned)[:65]
+    rows("update tasks set created_at = '20000-01-01' where user_id = %s", bad)
+    async with opened(proxy.url, pool_max_size=1) as pool:
+        before = proxy.round_trips
+        results = await asyncio.gather(
+            *(pool.run(GET_TASK, user, owned[user][0]) for user in (ahead, bad, *good)), return_exceptions=True
+        )
+        assert [isinstance(result, OverflowError) for result in results] == [False, True, *[False] * len(good)]
+        assert proxy.round_trips - before < 1 + 1 + 2 * 6 + 12  # each failure is followed by a check of the connection

@@ -1,0 +1,152 @@
+"""The queue: fair by user, in the order of arrival, bounded by deadlines; and users who share the pool."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from service.db.database import Database
+from service.db.queue import Queue, User, Waiter
+from service.db.statements import Statement
+from service.db.url import for_psycopg
+from service.tasks.handlers import CREATE_TASK
+from tests.database import BLOCKED, locked, opened
+from tests.serving import Caller, serving, until
+
+Rows = Callable[..., list[Any]]
+
+UNBATCHED = Statement("get_task")
+"""A read that needs a connection of its own."""
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue(share=2)
+
+
+def wait(queue: Queue, user: User, deadline: float = 1, capped: bool = False) -> Waiter:
+    waiter = Waiter(user, deadline, capped=capped)
+    queue.put(waiter)
+    return waiter
+
+
+def test_queue_serves_one_user_in_the_order_of_arrival(queue: Queue) -> None:
+    ada = queue.user("ada")
+    waiters = [wait(queue, ada) for _ in range(3)]
+
+    assert [queue.pop() for _ in range(4)] == [*waiters, None]
+    assert queue.size == 0
+
+
+def test_queue_takes_users_in_turn(queue: Queue) -> None:
+    ada, bob = queue.user("ada"), queue.user("bob")
+    first, second, third = wait(queue, ada), wait(queue, ada), wait(queue, bob)
+
+    assert [queue.pop() for _ in range(3)] == [first, third, second]
+
+
+def test_queue_prefers_the_user_who_holds_the_fewest_connections(queue: Queue) -> None:
+    ada, bob = queue.user("ada"), queue.user("bob")
+    ada.held = 1
+    of_ada, of_bob = wait(queue, ada), wait(queue, bob)
+
+    assert [queue.pop(), queue.pop()] == [of_bob, of_ada]
+
+
+@pytest.mark.parametrize(("capped", "may_start"), [(False, True), (True, False)])
+def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_capped(
+    queue: Queue, capped: bool, may_start: bool
+) -> None:
+    ada, bob = queue.user("ada"), queue.user("bob")
+    ada.held, bob.held = 2, 1
+    of_ada, of_bob = wait(queue, ada, capped=capped), wait(queue, bob)
+
+    assert queue.pop() is of_bob
+    assert queue.pop() is (of_ada if may_start else None)
+
+
+def test_queue_expires_what_is_late_and_forgets_what_left(queue: Queue) -> None:
+    ada = queue.user("ada")
+    late, left, later = wait(queue, ada, 1), wait(queue, ada, 2), wait(queue, ada, 3)
+
+    assert queue.discard(left)
+    assert not queue.discard(left)
+    assert queue.expired(2) == [late]
+    assert queue.drained() == [later]
+    assert (queue.size, len(queue), queue.pop()) == (0, 0, None)
+    assert queue.user("ada") is not ada
+
+
+async def test_a_user_with_many_reads_leaves_connections_to_others(database: str, rows: Rows) -> None:
+    greedy, other = uuid4(), uuid4()
+    async with opened(database, pool_min_size=4, pool_max_size=4, statement_timeout=30, acquire_timeout=30) as pool:
+        with locked(database, "access exclusive"):
+            calls = [asyncio.ensure_future(pool.run(UNBATCHED, greedy, uuid4())) for _ in range(8)]
+            await asyncio.to_thread(until, lambda: rows(BLOCKED))
+            await asyncio.sleep(0.05)
+            assert len(rows(BLOCKED)) == 1  # a quarter of four
+            assert len(pool.idle) == 3
+            calls.append(asyncio.ensure_future(pool.run(UNBATCHED, other, uuid4())))
+            await asyncio.to_thread(until, lambda: len(rows(BLOCKED)) == 2)
+        await asyncio.gather(*calls)
+
+
+async def test_a_connection_goes_to_the_user_who_holds_none(database: str, rows: Rows) -> None:
+    greedy, other = uuid4(), uuid4()
+    done: list[UUID] = []
+
+    async def create(pool: Database, user: UUID) -> None:
+        await pool.run(CREATE_TASK, user, "x", None, False)
+        done.append(user)
+
+    rows("insert into users values (%s), (%s)", greedy, other)
+    async with opened(database, pool_max_size=1, acquire_timeout=30) as pool:
+        calls = [create(pool, greedy) for _ in range(10)]
+        await asyncio.gather(*calls, create(pool, other))
+
+    assert done.index(other) <= 2  # after the first, and at most one more whose turn it was
+
+
+LONG = 1_000_000
+"""Characters of a description."""
+
+
+def test_searches_through_long_texts_cost_others_nothing(database: str, rows: Rows) -> None:
+    """150 tasks of 1 MB are searched on 25 connections; every call of another user succeeds."""
+    with serving(database_url=database, acquire_timeout=1, statement_timeout=2) as api:
+        greedy, other = api.caller(), api.caller()
+        other_task = other.create(title="x").json()["id"]
+        greedy.create(title="x")
+        with psycopg.connect(for_psycopg(database), autocommit=True) as connection:
+            connection.execute(
+                """insert into tasks (user_id, title, description)
+                select %s, 'x', string_agg(md5(n::text), '') || g from generate_series(1, 150) as g,
+                generate_series(1, %s / 32) as n group by g""",
+                (greedy.id, LONG),
+            )
+        stop = threading.Event()
+
+        def search(caller: Caller) -> int:
+            searches = 0
+            while not stop.is_set():
+                caller.request("GET", f"{caller.tasks}?q=zzzz&limit=100")
+                searches += 1
+            return searches
+
+        with ThreadPoolExecutor(26) as threads:
+            searches = [threads.submit(search, greedy) for _ in range(25)]
+            time.sleep(0.3)
+            statuses = [
+                answer.status_code
+                for _ in range(20)
+                for answer in (other.get(other_task), other.list(), other.create(title="y"), other.complete(other_task))
+            ]
+            stop.set()
+            assert sum(each.result() for each in searches) >= 25
+    assert set(statuses) == {200, 201}
