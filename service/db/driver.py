@@ -5,12 +5,15 @@ connection tries them for real; where that fails, statements run through `Prepar
 more, and one warning is logged. `make compat` runs the database's tests on the oldest and the newest release in range.
 """
 
+import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from typing import Any
 
 import asyncpg
+from aiohappyeyeballs import start_connection
 from asyncpg.pgproto.pgproto import UUID
 
 from service.db.errors import ConnectionLost, DatabaseUnavailable, UnsuitableServer
@@ -50,6 +53,9 @@ SERIALIZATION_FAILURES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedEr
 NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """A pooler that keeps no prepared statements is between: names mean other statements from one moment to the next."""
 
+ATTEMPT_DELAY = 0.25
+"""Seconds until the next address of a host name is tried beside the one before: RFC 8305, section 8."""
+
 SHOW_LEVEL = "show client_min_messages"
 
 ENDED = (OSError, asyncpg.InternalClientError)
@@ -59,10 +65,30 @@ InternalClientError comes between the server's last message to an idle connectio
 """
 
 
+class RacingLoop:
+    """An event loop that connects to the first address of a host name that answers (RFC 8305).
+
+    uvloop tries one after the other, each for as long as the system does: with a silent first address, a connection
+    would never be made within CONNECT_TIMEOUT (MagicStack/uvloop issue 406).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
+        addresses = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        connected = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY)
+        return await self._loop.create_connection(factory, sock=connected, **options)
+
+
 async def open_connection(url: str, settings: Settings) -> Any:
     """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError."""
     return await asyncpg.connect(
         url,
+        loop=RacingLoop(asyncio.get_running_loop()),
         timeout=settings.connect_timeout,
         # Without a cache, asyncpg sends texts under no name: poolers that keep no statements need that.
         statement_cache_size=100 if settings.prepared_statements else 0,

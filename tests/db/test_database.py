@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -19,7 +21,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from service.db import connector, pool
+from service.db import connector, driver, pool
 from service.db import database as database_module
 from service.db.database import Database
 from service.db.migrations import migrate
@@ -628,3 +630,24 @@ def test_batched_reads_survive_a_long_lock_that_changes_the_table(
             until(lambda: len(rows(BLOCKED)) >= 2)
             time.sleep(0.6)  # longer than a lost connection's retry may wait
         assert [read.result().status_code for read in reads] == [200] * 20
+
+
+def test_the_next_address_of_a_host_name_is_tried_when_the_first_is_silent(
+    database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = urlsplit(proxy.url)
+    with socket.create_server(("127.0.0.9", parts.port or 0), backlog=0) as silent:
+        full = [socket.socket() for _ in range(3)]  # its queue: further connections get no answer
+        for client in full:
+            client.setblocking(False)
+            client.connect_ex(silent.getsockname())
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, parts.port)) for host in ("127.0.0.9", "127.0.0.1")]
+
+        async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+            return found
+
+        monkeypatch.setattr(driver.RacingLoop, "getaddrinfo", getaddrinfo, raising=False)
+        with serving(database_url=proxy.url, connect_timeout=5, acquire_timeout=5, pool_min_size=1) as api:
+            assert api.caller().create(title="x").status_code == 201
+        for client in full:
+            client.close()
