@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev psql seed frontend serve test browser issuer check client client-check migrate rollback lock
+.PHONY: help install dev psql seed frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
 .PHONY: bench load soak faults hostile fuzz compat deploy-check
 .SUFFIXES:
 
@@ -69,6 +69,9 @@ check: .venv/check ## check the format, style, types and imports of Python, and 
 	$(RUN) sqlfluff lint sql migrations
 	.venv/bin/squawk migrations/*.sql
 	$(RUN) pytest --quiet tests/test_imports.py
+
+docs-assets: tests/browser/node_modules ## copy Swagger UI into /docs, in the release that tests/browser/package.json names
+	cp $(addprefix tests/browser/node_modules/swagger-ui-dist/,$(notdir $(wildcard service/api/openapi/swagger_ui/*))) service/api/openapi/swagger_ui/
 
 client: .venv/dev examples/node_modules ## write the API's types for TypeScript, and check the examples by them
 	@$(RUN) service openapi | npm --prefix examples run --silent types

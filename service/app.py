@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
 from service.api.middleware import across_origins, compressed
 from service.api.openapi import docs_page
-from service.api.openapi.docs_page import docs
+from service.api.openapi.docs_page import docs, root
 from service.api.openapi.document import document
 from service.api.payloads import Response, encode, problem_response
 from service.api.problems import Problem
@@ -60,6 +60,7 @@ ROUTES = [
     Route("GET", "/readyz", Health.readyz, public=True),
     Route("GET", "/openapi.json", openapi, public=True),
     Route("GET", "/docs", docs, public=True),
+    Route("GET", "/", root, public=True, documented=False),
 ]
 
 

@@ -17,13 +17,16 @@ from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A row of the route table. A public route's handler needs no token; long responses can be `compressed`."""
+    """A row of the route table: whether its handler needs no token, its long responses may be compressed, and the
+    OpenAPI document has it.
+    """
 
     method: str
     path: str
     handler: Callable[..., Any]
     public: bool = False
     compressed: bool = False
+    documented: bool = True
 
 
 class Router:

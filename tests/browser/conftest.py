@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from examples.frontend.serve import HERE, server
 from tests.serving import Api, Caller, serving
 
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+
 SignIn = Callable[[Caller], None]
 
 

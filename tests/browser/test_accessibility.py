@@ -1,16 +1,14 @@
 """The example page at two widths in both colour schemes: axe finds nothing, and nothing is wider than the window."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, FloatRect, Page, expect
 
-from tests.browser.conftest import SignIn
+from tests.browser.conftest import AXE, SignIn
 from tests.serving import Api
 
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 TASKS = [
     ("Water the plants", "", True),
     ("Call the dentist", "Move Thursday's appointment to the week after.", False),

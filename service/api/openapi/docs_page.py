@@ -1,45 +1,38 @@
-"""The page at /docs: Swagger UI with the OpenAPI document, in one response that loads nothing from other hosts."""
+"""The page at /docs: Swagger UI with the OpenAPI document, in one response that loads nothing from other hosts.
+
+swagger_ui/ has two files of the npm package swagger-ui-dist and their licences. tests/browser/package-lock.json locks
+the release, and `make browser` fails if the files differ from it; `make docs-assets` copies them. docs.css and docs.js
+are our own: dark mode, contrast, and problems folded below the answer.
+"""
 
 import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import distribution
+from pathlib import Path
 from string import Template
 from typing import Any
 
 from service.api.openapi.operation import Operation
 from service.api.payloads import Response
 
+HERE = Path(__file__).parent
+
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>Task service</title>
 <link rel="icon" href="data:,">
-<style>$style</style>
-<style>
-  .servers-title, .servers, .response-col_links { display: none } /* there is one server and there are no links */
-  .swagger-ui .parameters input[type=text] { max-width: 26rem; width: 100% } /* a UUID fits */
-  .swagger-ui textarea.body-param__text { min-height: 7rem }
-  .swagger-ui .scheme-container { padding: 0 0 1rem; box-shadow: none }
-  .swagger-ui .info { margin: 2rem 0 0 }
-</style>
+<style>$swagger_css</style>
+<style>$css</style>
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script>$bundle</script>
-<script>
-SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  tryItOutEnabled: true,
-  displayRequestDuration: true,
-  validatorUrl: null, // else it would send the document to swagger.io
-});
-</script>
+<script>$swagger_js</script>
+<script>$js</script>
 </body>
 </html>
 """)
@@ -61,14 +54,18 @@ POLICY = "; ".join(
 
 @cache
 def docs() -> Response:
-    """Show this documentation as a page where you can try the operations.
+    """Show this document as a page where you can try the operations.
 
     It loads nothing from other hosts.
     """
-    # 1.8 MB, so it is made at the first request
-    package = distribution("offapi")  # to import it would read 9 MB
-    style, bundle = (package.locate_file(f"offapi/swagger_{name}").read_text() for name in ("style.css", "bundle.js"))
-    html = PAGE.substitute(style=style, bundle=bundle)
+    # 1.9 MB, so it is made at the first request
+    files = {
+        "swagger_css": "swagger_ui/swagger-ui.css",
+        "swagger_js": "swagger_ui/swagger-ui-bundle.js",
+        "css": "docs.css",
+        "js": "docs.js",
+    }
+    html = PAGE.substitute({name: (HERE / file).read_text() for name, file in files.items()})
     digests = [sha256(script.encode()).digest() for script in re.findall("<script>(.*?)</script>", html, re.DOTALL)]
     policy = POLICY.format(scripts=" ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in digests))
     headers = (
@@ -79,6 +76,11 @@ def docs() -> Response:
         (b"cache-control", b"max-age=3600"),
     )
     return Response(200, html.encode(), headers)
+
+
+def root() -> Response:
+    """Redirect to the page of the documentation."""
+    return Response(307, headers=((b"location", b"/docs"),))
 
 
 OPERATIONS = {

@@ -38,6 +38,17 @@ BEFORE_ROUTING = (
 
 DESCRIPTION = """Tasks of the signed-in user.
 
+## Get a token
+
+In development, `make dev` prints a token of the demo user. For another one, run this where the service is checked out:
+
+    .venv/bin/python -m service token
+
+In production, the issuer of your tokens gives one to each signed-in user. On this page, choose **Authorize** and paste
+the token.
+
+## Problems
+
 An answer of 4xx or 5xx is a problem document (RFC 9457). Its `detail` is a sentence that you may show to the user.
 Besides the problems that each operation lists, any address may answer:
 
@@ -66,6 +77,8 @@ def document(routes: Iterable[Route], operations: Mapping[str, Operation], path:
     schemas: Schemas = dict(zip(types, found, strict=True))
     paths: dict[str, JSONObject] = {}
     for route in routes:
+        if not route.documented:
+            continue
         name = route.handler.__name__
         operation = operations[name]
         summary, _, description = (getdoc(route.handler) or "").partition("\n\n")
