@@ -4,6 +4,7 @@ Handlers raise Problem; payloads.py and edge/cycle.py send it as a problem docum
 sentence that a page may show to its user.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -102,6 +103,12 @@ CONSTRAINTS = {
 }
 """Constraints of the database. The API checks the title first, so only a bug or another writer can violate those."""
 
+SHARD = re.compile(r"_\d+$")
+"""The end of a constraint's name that Citus reports: task_belongs_to_user_102040 is the constraint of a shard."""
+
+UNNAMED_CONSTRAINTS = {"23503": UNKNOWN_USER}
+"""By SQLSTATE, for a distributed database that reports no constraint: tasks have one foreign key."""
+
 EXCEPTIONS: dict[type[Exception], ProblemType] = {
     InvalidToken: UNAUTHORIZED,
     KeysUnavailable: NO_KEYS,
@@ -184,9 +191,10 @@ def problem_for(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     sqlstate = getattr(error, "sqlstate", None) or ""
+    constraint = getattr(error, "constraint_name", None)
     type_ = (
         EXCEPTIONS.get(type(error))
-        or CONSTRAINTS.get(getattr(error, "constraint_name", None) or "")
+        or (CONSTRAINTS.get(SHARD.sub("", constraint)) if constraint else UNNAMED_CONSTRAINTS.get(sqlstate))
         or SQLSTATES.get(sqlstate)
         or SQLSTATES.get(sqlstate[:2])
         or (UNAVAILABLE if isinstance(error, OSError) else UNEXPECTED)  # TimeoutError is an OSError

@@ -1,8 +1,8 @@
 """The rules that let the same schema and statements run on shards, held without shards: see distributed/README.md."""
 
 import re
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, LiteralString
 
 import asyncpg
 import pytest
@@ -11,6 +11,7 @@ from pglast.visitors import Ancestor, Visitor
 
 from service.db.statements import FOLDER
 from service.db.url import for_asyncpg
+from tests.serving import Caller
 from tests.tenancy import OWNERS
 
 FILES = [path for path in sorted(FOLDER.glob("*.sql")) if "$1" in path.read_text()]
@@ -128,3 +129,28 @@ def test_statement_names_the_constraint_of_a_conflict(file: Any) -> None:
 
 def test_statement_that_names_the_columns_of_a_conflict_is_seen() -> None:
     assert conflicts_by_column("insert into tasks (user_id) values ($1) on conflict (id) do nothing")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table tasks rename constraint task_belongs_to_user to task_belongs_to_user_102040",
+        """
+        create function refuse() returns trigger language plpgsql as $$
+        begin
+            if not exists (select from users where id = new.user_id) then
+                raise exception 'no such user' using errcode = 'foreign_key_violation';
+            end if;
+            return new;
+        end $$;
+        create trigger refuse before insert on tasks for each row execute function refuse()
+        """,
+    ],
+    ids=["the name of a shard's constraint", "no name"],
+)
+def test_create_task_of_a_new_user_is_created_where_the_error_has(
+    ada: Caller, rows: Callable[..., list[Any]], change: LiteralString
+) -> None:
+    rows(change)
+
+    assert ada.create(title="x").status_code == 201
