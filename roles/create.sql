@@ -33,6 +33,10 @@ alter role :"application" in database :"DBNAME" set lock_timeout to '1500ms';
 alter role :"application" in database :"DBNAME" set statement_timeout to '1800ms';
 alter role :"application" in database :"DBNAME" set idle_in_transaction_session_timeout to '5s';
 
+-- The plan of each statement is then the one that its header in sql/ names, from the first run on. A plan for one user
+-- may sort all of that user's tasks, if the statistics say that there are few.
+alter role :"application" in database :"DBNAME" set plan_cache_mode to 'force_generic_plan';
+
 -- The migrations bound their statements themselves.
 alter role :"migrator" in database :"DBNAME" set lock_timeout to '2s';
 alter role :"migrator" in database :"DBNAME" set idle_in_transaction_session_timeout to '5min';

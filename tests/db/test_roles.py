@@ -203,6 +203,10 @@ def test_application_role_may_not_become_the_owner(roles: Roles) -> None:
             roles.execute("application", f'set role "{roles.names[role]}"')
 
 
+def test_application_role_plans_each_statement_as_its_header_says(roles: Roles) -> None:
+    assert roles.execute("application", "show plan_cache_mode") == [("force_generic_plan",)]
+
+
 def test_application_role_has_deadlines_below_the_services_own(roles: Roles) -> None:
     deadlines = "select setting::float / 1000 from pg_settings where name in ('lock_timeout', 'statement_timeout')"
     defaults = read_settings({"DATABASE_URL": roles.database, "JWT_SECRET": SECRET})
