@@ -1,6 +1,7 @@
 """A real PostgreSQL, a clone of a migrated database for each test, and the real application served over HTTP.
 
-TEST_DATABASE_URL names a server where databases may be made; without it the tests bring their own.
+TEST_DATABASE_URL names a server where databases may be made; without it the tests bring their own. TEST_CITUS_URL names
+one with Citus, where the tables are distributed: see distributed/README.md.
 """
 
 import os
@@ -20,10 +21,13 @@ from psycopg import sql
 from service.db.migrations import migrate
 from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
+from service.settings import ROOT
 from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
 TEMPLATE = "task_template"
+
+CITUS = os.environ.get("TEST_CITUS_URL")
 
 MEMORY = Path("/dev/shm")
 """Where a test's database, which is 300 files, is made five times as fast as on a disk."""
@@ -44,6 +48,8 @@ class Postgres:
         name = f"test_{secrets.token_hex(6)}"
         self.execute("create database {} template {}", name, template)
         yield self.url(name)
+        if CITUS:  # whose maintenance daemon connects again
+            self.execute("alter database {} with allow_connections false", name)
         self.execute("drop database {} with (force)", name)
 
     def close(self) -> None:
@@ -52,7 +58,7 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    given = os.environ.get("TEST_DATABASE_URL")
+    given = CITUS or os.environ.get("TEST_DATABASE_URL")
     if given:
         server = Postgres(lambda database: urlsplit(given)._replace(path=f"/{database}").geturl())
         yield server
@@ -66,13 +72,27 @@ def postgres() -> Iterator[Postgres]:
         server.close()
 
 
+def distribute(database_url: str) -> None:
+    """Run distributed/citus.sql, without its psql commands."""
+    script = (ROOT / "distributed" / "citus.sql").read_text()
+    statements = [line for line in script.splitlines() if not line.startswith(("\\", "--"))]
+    with psycopg.connect(for_psycopg(database_url), autocommit=True) as connection:
+        connection.execute("create extension citus")
+        connection.execute("\n".join(statements).encode())
+
+
 @pytest.fixture(scope="session")
 def template(postgres: Postgres) -> Iterator[str]:
     postgres.execute("drop database if exists {}", TEMPLATE)
     postgres.execute("create database {}", TEMPLATE)
     migrate(postgres.url(TEMPLATE))
+    if CITUS:
+        distribute(postgres.url(TEMPLATE))
+        # Its maintenance daemon keeps a session in each database, and a template may have none.
+        postgres.execute("alter database {} with allow_connections false", TEMPLATE)
+        postgres.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'task_template'")
     yield TEMPLATE
-    postgres.execute("drop database {}", TEMPLATE)
+    postgres.execute("drop database {} with (force)", TEMPLATE)
 
 
 @pytest.fixture
