@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
-.PHONY: bench load soak faults hostile fuzz compat deploy-check
+.PHONY: bench load soak faults hostile fuzz compat proxies deploy-check
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -80,6 +80,10 @@ client: .venv/dev examples/node_modules ## write the API's types for TypeScript,
 client-check: .venv/test .venv-client/made examples/node_modules tests/client/node_modules ## try the clients and the linters that read /openapi.json (needs Node 20 or later)
 	@npm --prefix examples run --silent build
 	@$(RUN) tests.client
+
+proxies: .venv/browser examples/node_modules ## edit tasks through real proxies that compress (Debian; needs Chromium, and Node 20 or later)
+	@npm --prefix examples run --silent build
+	@$(RUN) tests.proxies
 
 deploy-check: .venv/test .venv-deploy/made ## check each file of deploy/ by its tool, and run the proxies and Prometheus (Debian)
 	@.venv-deploy/bin/python -m tests.deploy.check
