@@ -164,7 +164,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Show this documentation as a page where you can try the operations
+         * Show this document as a page where you can try the operations
          * @description It loads nothing from other hosts.
          */
         get: operations["docs"];
