@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from service.api.problems import ProblemType, problem_for
+from service.api.exceptions import problem_for
+from service.api.problems import ProblemType
 from service.auth.authenticator import Authenticator
 from service.auth.errors import InvalidToken, KeysUnavailable
 from service.auth.jwks import LIMITS, JwksLimits

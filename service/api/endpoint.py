@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from service.api.exceptions import problem_for
 from service.api.payloads import (
     JSONBody,
     RequestHeaders,
@@ -29,7 +30,6 @@ from service.api.problems import (
     Headers,
     Problem,
     invalid,
-    problem_for,
 )
 from service.auth.authenticator import Authenticator, User
 from service.db import UUID

@@ -1,18 +1,14 @@
-"""The error table: every problem that a client can see, and the exceptions and constraints that become one.
+"""Every problem that a client can see, and the problem document that shows it.
 
 Handlers raise Problem; payloads.py and edge/cycle.py send it as a problem document (RFC 9457). Every text here is a
 sentence that a page may show to its user.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-
-from service.auth.errors import InvalidToken, KeysUnavailable
-from service.db.errors import DatabaseUnavailable, OutcomeUnknown, PoolTimeout, QueueFull
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -50,6 +46,7 @@ NOT_FOUND = ProblemType(404, "Not Found", "There is nothing here.")
 NO_SUCH_TASK = ProblemType(404, "Not Found", "There is no such task.")
 METHOD_NOT_ALLOWED = ProblemType(405, "Method Not Allowed", "This address does not take this method.")
 REQUEST_TIMEOUT = ProblemType(408, "Request Timeout", "The request took too long to arrive.")
+RULE_VIOLATED = ProblemType(409, "Conflict", "A rule of this service's database does not allow this change.")
 PRECONDITION_FAILED = ProblemType(
     412, "Precondition Failed", "It has been changed meanwhile. Load it again before you change it."
 )
@@ -72,52 +69,6 @@ OUTCOME_UNKNOWN = ProblemType(
     RETRY_SOON,
     uri="urn:problem:outcome-unknown",
 )
-
-RULE_VIOLATED = ProblemType(409, "Conflict", "A rule of this service's database does not allow this change.")
-
-SQLSTATES = {
-    "08": UNAVAILABLE,  # connection lost or refused
-    "0A000": UNAVAILABLE,  # a plan that outlived its table, twice
-    "22": INVALID,  # a value that the column, or the database's encoding, cannot hold
-    "23": RULE_VIOLATED,  # a constraint that the database's owner added
-    "25006": UNAVAILABLE,  # read-only: a primary that became a standby
-    "28": UNAVAILABLE,  # the role or its password is refused
-    "3D000": UNAVAILABLE,  # no such database
-    "40": UNAVAILABLE,  # serialization failure, deadlock
-    "42601": UNEXPECTED,  # a syntax error is ours
-    "42": UNAVAILABLE,  # the schema is not this release's: migrations have not run, a grant or an index is missing
-    "53100": STORAGE_FULL,
-    "53": UNAVAILABLE,  # too many connections, out of memory
-    "55": UNAVAILABLE,  # lock_timeout, or a table that cannot be written now
-    "57": UNAVAILABLE,  # cancelled, shutting down, starting up
-    "58": UNAVAILABLE,  # I/O error
-    "P0001": RULE_VIOLATED,  # raise exception in a trigger that the database's owner added
-    "XX": UNAVAILABLE,
-}
-"""The longest prefix of the error's SQLSTATE decides. PostgreSQL manual, appendix A."""
-
-CONSTRAINTS = {
-    "task_belongs_to_user": UNKNOWN_USER,
-    "task_title_length": INVALID,
-    "task_title_not_blank": INVALID,
-}
-"""Constraints of the database. The API checks the title first, so only a bug or another writer can violate those."""
-
-SHARD = re.compile(r"_\d+$")
-"""The end of a constraint's name that Citus reports: task_belongs_to_user_102040 is the constraint of a shard."""
-
-UNNAMED_CONSTRAINTS = {"23503": UNKNOWN_USER}
-"""By SQLSTATE, for a distributed database that reports no constraint: tasks have one foreign key."""
-
-EXCEPTIONS: dict[type[Exception], ProblemType] = {
-    InvalidToken: UNAUTHORIZED,
-    KeysUnavailable: NO_KEYS,
-    DatabaseUnavailable: UNAVAILABLE,
-    PoolTimeout: UNAVAILABLE,
-    QueueFull: OVERLOADED,
-    OutcomeUnknown: OUTCOME_UNKNOWN,
-}
-"""The exceptions of auth and db, neither of which knows HTTP."""
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -184,19 +135,3 @@ def invalid(loc: list[str], type: str, messages: Mapping[str, str] = MESSAGES) -
     """A 422 that names a place such as ["body", "title"]. `messages` must have a sentence for it."""
     message = messages[".".join((*loc, type))]
     return Problem(INVALID, (FieldError(loc, message, TYPES.get(type, type)),))
-
-
-def problem_for(error: Exception) -> Problem:
-    """The problem for any exception; UNEXPECTED if the table has none."""
-    if isinstance(error, Problem):
-        return error
-    sqlstate = getattr(error, "sqlstate", None) or ""
-    constraint = getattr(error, "constraint_name", None)
-    type_ = (
-        EXCEPTIONS.get(type(error))
-        or (CONSTRAINTS.get(SHARD.sub("", constraint)) if constraint else UNNAMED_CONSTRAINTS.get(sqlstate))
-        or SQLSTATES.get(sqlstate)
-        or SQLSTATES.get(sqlstate[:2])
-        or (UNAVAILABLE if isinstance(error, OSError) else UNEXPECTED)  # TimeoutError is an OSError
-    )
-    return invalid(["body"], "storage") if type_ is INVALID else Problem(type_)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from service.api.endpoint import Request
-from service.api.problems import UNKNOWN_USER, Problem, problem_for
+from service.api.exceptions import problem_for
+from service.api.problems import UNKNOWN_USER, Problem
 from service.db.statements import Row, Statement
 
 CREATE_USER = Statement("create_user")

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from service.api import problems as errors
+from service.api.exceptions import CONSTRAINTS, problem_for
 from service.api.payloads import problem_response
 from service.api.problems import (
-    CONSTRAINTS,
     INVALID,
     RULE_VIOLATED,
     STORAGE_FULL,
@@ -22,7 +22,6 @@ from service.api.problems import (
     FieldError,
     Problem,
     ProblemType,
-    problem_for,
 )
 from service.db.errors import ConnectionLost
 from service.db.migrations import migrate

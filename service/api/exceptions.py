@@ -1,0 +1,85 @@
+"""The error table: the problem that each exception becomes.
+
+Neither `auth` nor `db` knows HTTP. A database error is told by its SQLSTATE and its constraint, so that asyncpg is
+imported in db/connection.py only.
+"""
+
+import re
+
+from service.api.problems import (
+    INVALID,
+    NO_KEYS,
+    OUTCOME_UNKNOWN,
+    OVERLOADED,
+    RULE_VIOLATED,
+    STORAGE_FULL,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    UNEXPECTED,
+    UNKNOWN_USER,
+    Problem,
+    ProblemType,
+    invalid,
+)
+from service.auth.errors import InvalidToken, KeysUnavailable
+from service.db.errors import DatabaseUnavailable, OutcomeUnknown, PoolTimeout, QueueFull
+
+SQLSTATES = {
+    "08": UNAVAILABLE,  # connection lost or refused
+    "0A000": UNAVAILABLE,  # a plan that outlived its table, twice
+    "22": INVALID,  # a value that the column, or the database's encoding, cannot hold
+    "23": RULE_VIOLATED,  # a constraint that the database's owner added
+    "25006": UNAVAILABLE,  # read-only: a primary that became a standby
+    "28": UNAVAILABLE,  # the role or its password is refused
+    "3D000": UNAVAILABLE,  # no such database
+    "40": UNAVAILABLE,  # serialization failure, deadlock
+    "42601": UNEXPECTED,  # a syntax error is ours
+    "42": UNAVAILABLE,  # the schema is not this release's: migrations have not run, a grant or an index is missing
+    "53100": STORAGE_FULL,
+    "53": UNAVAILABLE,  # too many connections, out of memory
+    "55": UNAVAILABLE,  # lock_timeout, or a table that cannot be written now
+    "57": UNAVAILABLE,  # cancelled, shutting down, starting up
+    "58": UNAVAILABLE,  # I/O error
+    "P0001": RULE_VIOLATED,  # raise exception in a trigger that the database's owner added
+    "XX": UNAVAILABLE,
+}
+"""The longest prefix of the error's SQLSTATE decides. PostgreSQL manual, appendix A."""
+
+CONSTRAINTS = {
+    "task_belongs_to_user": UNKNOWN_USER,
+    "task_title_length": INVALID,
+    "task_title_not_blank": INVALID,
+}
+"""Constraints of the database. The API checks the title first, so only a bug or another writer can violate those."""
+
+SHARD = re.compile(r"_\d+$")
+"""The end of a constraint's name that Citus reports: task_belongs_to_user_102040 is the constraint of a shard."""
+
+UNNAMED_CONSTRAINTS = {"23503": UNKNOWN_USER}
+"""By SQLSTATE, for a distributed database that reports no constraint: tasks have one foreign key."""
+
+EXCEPTIONS: dict[type[Exception], ProblemType] = {
+    InvalidToken: UNAUTHORIZED,
+    KeysUnavailable: NO_KEYS,
+    DatabaseUnavailable: UNAVAILABLE,
+    PoolTimeout: UNAVAILABLE,
+    QueueFull: OVERLOADED,
+    OutcomeUnknown: OUTCOME_UNKNOWN,
+}
+"""The exceptions of auth and db, neither of which knows HTTP."""
+
+
+def problem_for(error: Exception) -> Problem:
+    """The problem for any exception; UNEXPECTED if the table has none."""
+    if isinstance(error, Problem):
+        return error
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    constraint = getattr(error, "constraint_name", None)
+    type_ = (
+        EXCEPTIONS.get(type(error))
+        or (CONSTRAINTS.get(SHARD.sub("", constraint)) if constraint else UNNAMED_CONSTRAINTS.get(sqlstate))
+        or SQLSTATES.get(sqlstate)
+        or SQLSTATES.get(sqlstate[:2])
+        or (UNAVAILABLE if isinstance(error, OSError) else UNEXPECTED)  # TimeoutError is an OSError
+    )
+    return invalid(["body"], "storage") if type_ is INVALID else Problem(type_)
