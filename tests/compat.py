@@ -5,7 +5,9 @@ question is installed. A row's output is in .compat/NAME.log.
 """
 
 import argparse
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -63,9 +65,18 @@ def all_rows() -> Iterator[Row]:
         yield Row(f"{package}-oldest", sys.executable, tests, f"{package}=={oldest[1]}")
         yield Row(f"{package}-newest", sys.executable, tests, allowed)
     for version in PYTHONS:
-        found = uv("python", "find", "--no-python-downloads", version)
-        if found.returncode == 0:
-            yield Row(f"python-{version}", found.stdout.strip(), [])
+        if python := find_python(version):
+            yield Row(f"python-{version}", python, [])
+
+
+def find_python(version: str) -> str | None:
+    """The path of a Python that runs: the one on PATH, or one of pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [shutil.which(f"python{version}"), *map(str, pyenv.glob(f"versions/{version}.*/bin/python"))]
+    for path in filter(None, found):
+        if subprocess.run([path, "--version"], capture_output=True).returncode == 0:  # a shim of pyenv may not run
+            return path
+    return None
 
 
 def run(row: Row) -> bool:
