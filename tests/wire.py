@@ -59,6 +59,17 @@ class Wire:
         self.socket.shutdown(socket.SHUT_WR)
         return self
 
+    def wait_silent(self, seconds: float) -> "Wire":
+        """Check that nothing arrives for a time."""
+        self.socket.settimeout(seconds)
+        try:
+            received = self.socket.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            return self
+        finally:
+            self.socket.settimeout(10)
+        raise AssertionError(received)
+
     def answer(self, method: str = "GET") -> Answer:
         """The next response. Raises EOFError when the connection ends within it."""
         lines = [self._line()]

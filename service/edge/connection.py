@@ -1,69 +1,64 @@
-"""One client connection: the order of its responses, its deadlines and its end. protocol.py parses what arrives."""
+"""One client connection: the order of its responses, and its end. protocol.py parses what arrives."""
 
-import asyncio
 from collections import deque
-from enum import Enum
-from math import inf
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
 from typing import Any
 
-from service.api.problems import OVERLOADED, REQUEST_TIMEOUT, ProblemType
+from service.api.problems import OVERLOADED, ProblemType
 from service.edge.cycle import Cycle
-from service.edge.limits import Limits
+from service.edge.deadlines import BODY, CLOSING, DELAYED, HEAD, IDLE, TimedConnection
 from service.edge.response_head import final_response
-from service.edge.state import EdgeState
-from service.edge.transport import FlowControl
+from service.edge.state import EdgeState, RequestHeaders
+from service.edge.transport import FlowControl, has_unread_bytes
 from service.timers import LazyTimer
 
-State = Enum("State", ["IDLE", "HEAD", "BODY", "CLOSING"])
-"""What the client's next byte belongs to. CLOSING: to nothing; it is read and dropped."""
-IDLE, HEAD, BODY, CLOSING = State  # a global is found faster than a member
+KEPT_BODY_BYTES = 7 / 8
+"""Of `total_body_bytes`: what is left after bodies were refused, so that not each further byte refuses one."""
 
 
-class HTTPConnection(asyncio.Protocol):
+class HTTPConnection(TimedConnection):
     """A connection that answers its requests one after another, in the order of their arrival (RFC 9112, section 9.3).
 
     Invariants: `active` is the cycle that the application works on, `pipeline` holds the cycles after it, and `cycle`
     is the last of them all. Reading is paused while `pipeline` is not empty. Subclasses parse, and call `enqueue`.
     """
 
-    transport: asyncio.Transport
-    flow: FlowControl
-    watchdog: LazyTimer
-    limits: Limits
-
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
-        self.loop = asyncio.get_running_loop()
+        super().__init__()
         self.app: Any = config.loaded_app
         self.app_state = app_state
         self.edge: EdgeState = app_state["edge"]
         self.limits = self.edge.limits
         self.server_state = server_state
         self.cycle: Any = None
-        self.active: Cycle | None = None
         self.pipeline: deque[Cycle] = deque()
-        self.state = IDLE
-        self.state_since = self.loop.time()
+        self.headers: RequestHeaders = []  # of the request that arrived last
         self.refused: ProblemType | None = None  # sent when the responses before it are complete
         self.received_eof = False
-        self.unsent_bytes = 0  # at the watchdog's last look
-        self.read_deadline = inf
+        self.is_stopping = False  # shutdown() was called
+        self.held = bytearray()  # what arrived in DELAYED
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self.flow = FlowControl(transport)
-        connections = self.server_state.connections
-        connections.add(self)
+        self.flow = FlowControl(transport, self.loop.time)
         transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, self.limits.unsent_bytes)
-        self.watchdog = LazyTimer(self.check_deadlines)
-        self.watchdog.set(self.loop.time() + self.limits.head_seconds)
-        if len(connections) > 2 * self.limits.connections:
-            transport.abort()  # a response to each of any number of connections would be no limit
-        elif len(connections) > self.limits.connections:
-            self.refuse(OVERLOADED)
+        connections, excess = self.server_state.connections, self.edge.excess
+        connections.add(self)
+        if len(connections) - len(excess) > self.limits.connections:
+            self.is_excess = True
+            excess[self] = None
+            if len(excess) > self.limits.connections:
+                # The oldest gives way, not the newest: that may be a probe, which is answered at once.
+                next(iter(excess)).transport.abort()
+        self.watchdog = LazyTimer(self.on_watchdog)
+        self.watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
+        self.edge.excess.pop(self, None)
+        for cycle in (self.active, *self.pipeline):
+            if cycle:
+                self.release_body(cycle)
         if self.active:
             self.active.on_disconnect()
         # These refer to this object: without them it is freed at once, not by the next garbage collection.
@@ -79,54 +74,16 @@ class HTTPConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.flow.resume_writing()
 
-    def shutdown(self) -> None:
-        """Close the connection when its pending responses are complete. uvicorn calls it at a graceful stop."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-        else:
-            self.cycle.keep_alive = False
-
     def eof_received(self) -> bool:
         """Keep a half-closed connection open while responses are pending."""
+        if self.state is DELAYED:
+            self.end_delay()
         self.received_eof = True
         if self.active is None or self.state is BODY:
             return False
         self.cycle.keep_alive = False
         self.state = CLOSING
         return True
-
-    @property
-    def deadline(self) -> float:
-        """When the state must have changed."""
-        if self.state is HEAD:
-            return self.state_since + self.limits.head_seconds
-        if self.state is BODY:
-            return self.state_since + self.limits.body_seconds
-        if self.active:
-            return inf
-        return self.state_since + (self.limits.linger_seconds if self.state is CLOSING else self.limits.idle_seconds)
-
-    def check_deadlines(self) -> None:
-        """Refuse a slow request, and disconnect a client that is idle or does not read."""
-        now, unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
-        if unsent_bytes != self.unsent_bytes:
-            self.unsent_bytes = unsent_bytes
-            self.read_deadline = now + self.limits.read_seconds if unsent_bytes else inf
-        is_sending = unsent_bytes > 0 and self.state in (IDLE, CLOSING)
-        # While reading is paused, or a response is being sent, it is not the client that is late.
-        is_late = now >= self.deadline and not is_sending and not self.flow.read_paused
-        if is_late and self.state in (HEAD, BODY) and not self.transport.is_closing():
-            self.refuse(REQUEST_TIMEOUT)
-        elif is_late or now >= self.read_deadline:
-            self.transport.abort()
-            return
-        self.set_watchdog()
-
-    def set_watchdog(self) -> None:
-        # A state's deadline is not known to the timer when the state begins, so it looks once per `head_seconds`.
-        now = self.loop.time()
-        seconds = min(self.deadline, self.read_deadline) - now
-        self.watchdog.set(now + (seconds if 0 < seconds < self.limits.head_seconds else self.limits.head_seconds))
 
     def enqueue(self, cycle: Cycle) -> None:
         """Start the request when the responses before it are complete."""
@@ -142,9 +99,14 @@ class HTTPConnection(asyncio.Protocol):
         cycle.task = self.loop.create_task(cycle.run(self.app))
         self.server_state.tasks.add(cycle.task)
 
+    def is_last(self) -> bool:
+        """Whether the response that begins now is the last one, because the server stops."""
+        return self.edge.draining and not self.pipeline and not has_unread_bytes(self.transport)
+
     def on_response_complete(self, cycle: Cycle) -> None:
         """Start the next request, wait for one, or close the connection."""
         self.active = None
+        self.release_body(cycle)
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -152,26 +114,52 @@ class HTTPConnection(asyncio.Protocol):
             self.close_after_response(None)
         elif self.pipeline:
             self.start(self.pipeline.popleft())
-            self.state_since = self.loop.time()  # reading was paused: its body could not arrive
         elif self.refused:
             self.close_after_response(self.refused)
         else:
+            now = self.loop.time()
             if self.state is IDLE or self.flow.read_paused:
-                self.state_since = self.loop.time()
-            if cycle.is_unavailable and (delay := self.edge.unavailable.reserve(self.loop.time())) > 0:
-                self.flow.pause_reading()
-                self.loop.call_later(delay, self.end_delay)
-            else:
-                self.flow.resume_reading()
+                self.state_since = now
+            self.flow.resume_reading()
+            if self.is_stopping:
+                self.close_if_idle()
+            elif cycle.is_unavailable and self.state is IDLE:
+                self.delay = self.edge.unavailable.reserve(now)
+                if self.delay > 0:
+                    self.state = DELAYED
+                    self.watch()
+
+    def hold(self, data: bytes) -> None:
+        """Keep what arrives in DELAYED. A socket whose reading is paused would not notice that the client leaves."""
+        self.held += data
+        if len(self.held) > self.limits.buffered_body_bytes:
+            self.flow.pause_reading()
 
     def end_delay(self) -> None:
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        held, self.held = bytes(self.held), bytearray()
+        self.state, self.state_since = IDLE, self.loop.time()
+        self.flow.resume_reading()
+        if held:
+            self.data_received(held)
+
+    def release_body(self, cycle: Cycle) -> None:
+        self.edge.body_bytes -= cycle.received_bytes
+        cycle.received_bytes = 0
+
+    def refuse_largest_bodies(self) -> None:
+        """Refuse the largest bodies that are arriving: a client with small ones must not pay for the others."""
+        arriving = [connection for connection in self.server_state.connections if connection.state is BODY]
+        arriving.sort(key=lambda connection: connection.cycle.received_bytes, reverse=True)
+        for connection in arriving:
+            if self.edge.body_bytes <= KEPT_BODY_BYTES * self.limits.total_body_bytes:
+                return
+            connection.refuse(OVERLOADED)
 
     def refuse(self, type: ProblemType) -> None:
         """Refuse the request that is arriving, after the responses that are pending before it, and close."""
         in_body, self.state = self.state is BODY, CLOSING
         if in_body:
+            self.release_body(self.cycle)
             self.cycle.refuse(type)
         else:
             self.refused = type
@@ -187,11 +175,29 @@ class HTTPConnection(asyncio.Protocol):
         self.state = CLOSING
         if refused:
             self.edge.refused[refused.status] += 1  # neither an endpoint nor the log counts it
-            self.transport.write(final_response(refused, self.server_state.default_headers))
+            added = (*self.server_state.default_headers, *self.edge.refusal_headers(self.headers))
+            self.transport.write(final_response(refused, added))
         if self.received_eof:
             self.transport.close()
         else:
             self.transport.write_eof()
             self.flow.resume_reading()
         self.state_since = self.loop.time()
-        self.set_watchdog()
+        self.watch()
+
+    def shutdown(self) -> None:
+        """Close the connection when its pending responses are complete. uvicorn calls it at a graceful stop."""
+        self.edge.draining = self.is_stopping = True
+        if self.state is DELAYED:
+            self.end_delay()
+        self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)
+
+    def close_if_idle(self) -> None:
+        """Close the connection unless a response is pending, or a request has just arrived."""
+        if self.transport.is_closing() or self.active or self.state not in (IDLE, HEAD):
+            return
+        is_arriving = self.state is HEAD and self.loop.time() < self.state_since + self.limits.drain_seconds
+        if is_arriving or has_unread_bytes(self.transport):
+            self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)
+        else:
+            self.transport.close()

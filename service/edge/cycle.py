@@ -8,6 +8,7 @@ from typing import Any
 from service.api.payloads import CLOSE, ClientDisconnected, ResponseAborted, problem_response, send_response
 from service.api.problems import UNAVAILABLE, UNEXPECTED, Problem, ProblemType
 from service.edge.response_head import encode_head
+from service.edge.state import EdgeState
 from service.edge.transport import FlowControl
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Cycle:
     response_complete = False
     is_unavailable = False  # the response is 503
     unsent_head = b""
+    received_bytes = 0  # of the body, as far as they count in EdgeState.body_bytes
     task: asyncio.Task[None]
 
     def __init__(
@@ -36,8 +38,10 @@ class Cycle:
         scope: dict[str, Any],
         transport: asyncio.Transport,
         flow: FlowControl,
+        edge: EdgeState,
         server_state: Any,
         on_response_complete: Callable[["Cycle"], None],
+        is_last: Callable[[], bool],
         *,
         keep_alive: bool,
         waiting_for_100_continue: bool,
@@ -45,8 +49,10 @@ class Cycle:
         self.scope = scope
         self.transport = transport
         self.flow = flow
+        self.edge = edge
         self.server_state = server_state
         self.on_response_complete = on_response_complete
+        self.is_last = is_last
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = waiting_for_100_continue
         self.body = bytearray()
@@ -129,6 +135,8 @@ class Cycle:
         if says_close or self.waiting_for_100_continue:
             # A client that waits for 100 Continue may or may not send its body now (RFC 9110, section 10.1.1).
             self.keep_alive = self.waiting_for_100_continue = False
+        elif self.is_last():
+            self.keep_alive = False
         self.unsent_head, self.chunked_encoding = encode_head(
             status,
             (*self.server_state.default_headers, *headers),
@@ -139,7 +147,8 @@ class Cycle:
     async def send_500_response(self) -> None:
         """Respond for an application that raised, or that the graceful stop has cancelled (503)."""
         type = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
-        await send_response(self.send, problem_response(Problem(type)), CLOSE)
+        headers = (*CLOSE, *self.edge.refusal_headers(self.scope["headers"]))
+        await send_response(self.send, problem_response(Problem(type)), headers)
 
     def on_disconnect(self) -> None:
         """Tell the application that the client has left."""
@@ -150,4 +159,5 @@ class Cycle:
         """Make receive() raise `type`: no more of the body is read."""
         self.refused = type
         self.keep_alive = False
+        self.body.clear()
         self.wake_receive()

@@ -8,8 +8,9 @@ from typing import Any
 import httptools
 
 from service.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, OVERLOADED
-from service.edge.connection import BODY, CLOSING, HEAD, IDLE, HTTPConnection
+from service.edge.connection import HTTPConnection
 from service.edge.cycle import Cycle
+from service.edge.deadlines import BODY, CLOSING, DELAYED, HEAD, IDLE
 from service.edge.request_head import RequestRefused, read_head, without_upgrade
 from service.edge.transport import local_address, remote_address
 
@@ -19,10 +20,12 @@ class HTTPProtocol(HTTPConnection):
 
     `non_body_bytes` counts the bytes read since the last head that are no content of a body: the next head, chunk
     sizes, extensions and trailers. It is exact to one read, and `last_read` is the length of the last one.
+    `pipelined_bytes` is how much of a head may have arrived in the read in which the message before it ended.
     """
 
     last_read = 0
     non_body_bytes = 0
+    pipelined_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         self.parser = self.new_parser()
@@ -47,7 +50,11 @@ class HTTPProtocol(HTTPConnection):
         return parser
 
     def data_received(self, data: bytes) -> None:
-        if self.state is CLOSING:
+        state = self.state
+        if state is CLOSING:
+            return
+        if state is DELAYED:
+            self.hold(data)
             return
         self.last_read = len(data)
         self.non_body_bytes += len(data)
@@ -65,7 +72,7 @@ class HTTPProtocol(HTTPConnection):
                     raise
             return
         else:
-            if self.non_body_bytes > self.limits.head_bytes:
+            if self.non_body_bytes > self.limits.head_bytes and self.state is not CLOSING:
                 self.refuse(HEADERS_TOO_LARGE)
             return
         # Java's HttpClient asks for HTTP/2 in this way. The parser stops after the head, and leaves the body to the
@@ -77,7 +84,7 @@ class HTTPProtocol(HTTPConnection):
 
     def on_message_begin(self) -> None:
         self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers = []
         self.waiting_for_100_continue = False
         self.state, self.state_since = HEAD, self.loop.time()
 
@@ -94,21 +101,26 @@ class HTTPProtocol(HTTPConnection):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return  # data_received() feeds it again without the Upgrade header
         # All headers are measured only when the bytes read so far allow a head over the limit.
-        may_exceed = self.non_body_bytes + self.last_read > self.limits.head_bytes
+        may_exceed = self.pipelined_bytes + self.non_body_bytes + self.last_read > self.limits.head_bytes
         scope = read_head(self.parser, self.url, self.headers, self.limits.head_bytes if may_exceed else None)
         if len(self.pipeline) >= self.limits.pipelined_requests:
             raise RequestRefused(OVERLOADED)
+        if self.is_excess and scope["path"] not in self.edge.exempt_paths:
+            raise RequestRefused(OVERLOADED)
         self.non_body_bytes = 0
         self.state, self.state_since = BODY, self.loop.time()
+        self.flow.read_paused_seconds = 0.0
         is_http_1_1 = scope["http_version"] == "1.1"
         self.enqueue(
             Cycle(
                 self.base_scope | scope,
                 self.transport,
                 self.flow,
+                self.edge,
                 self.server_state,
                 self.on_response_complete,
-                keep_alive=is_http_1_1 and self.parser.should_keep_alive(),
+                self.is_last,
+                keep_alive=is_http_1_1 and self.parser.should_keep_alive() and not self.is_excess,
                 waiting_for_100_continue=is_http_1_1 and self.waiting_for_100_continue,
             )
         )
@@ -116,15 +128,22 @@ class HTTPProtocol(HTTPConnection):
     def on_body(self, body: bytes) -> None:
         # Twice: a chunk of six bytes has as many bytes of framing, and must not count against the limit.
         self.non_body_bytes = max(self.non_body_bytes - 2 * len(body), 0)
-        if not self.cycle.response_complete:
-            self.cycle.body += body
-            if len(self.cycle.body) > self.limits.buffered_body_bytes:
-                self.flow.pause_reading()
-            self.cycle.wake_receive()
+        cycle = self.cycle
+        if cycle.response_complete or cycle.refused:
+            return
+        cycle.body += body
+        cycle.received_bytes += len(body)
+        self.edge.body_bytes += len(body)
+        if self.edge.body_bytes > self.limits.total_body_bytes:
+            self.refuse_largest_bodies()
+        if len(cycle.body) > self.limits.buffered_body_bytes:
+            self.flow.pause_reading()
+        cycle.wake_receive()
 
     def on_message_complete(self) -> None:
         if self.state is BODY:  # not the head of an upgrade
             self.non_body_bytes = 0
+            self.pipelined_bytes = self.last_read
             self.cycle.more_body = False
             self.cycle.wake_receive()
             self.state, self.state_since = IDLE, self.loop.time()

@@ -29,8 +29,8 @@ def encode_head(
     return b"".join(parts), not has_length
 
 
-def final_response(type: ProblemType, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def final_response(type: ProblemType, added_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A whole response, after which the connection ends."""
     response = problem_response(Problem(type))
-    headers: Headers = (*default_headers, *response.headers, (b"content-length", b"%d" % len(response.body)))
+    headers: Headers = (*added_headers, *response.headers, (b"content-length", b"%d" % len(response.body)))
     return encode_head(response.status, headers, until_close=False, close=True)[0] + response.body

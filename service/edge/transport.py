@@ -1,6 +1,10 @@
 """Flow control of a transport, and the addresses of its two ends."""
 
 import asyncio
+import fcntl
+import struct
+import termios
+from collections.abc import Callable
 
 Address = tuple[str, int]
 
@@ -8,22 +12,28 @@ Address = tuple[str, int]
 class FlowControl:
     """Pauses reading and waits for writing, as asyncio.Protocol's callbacks ask for. Each call may be repeated."""
 
-    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+    __slots__ = ("_paused_at", "_time", "_transport", "_writable", "read_paused", "read_paused_seconds", "write_paused")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, time: Callable[[], float]) -> None:
         self.read_paused = False
+        self.read_paused_seconds = 0.0
+        """How long reading was paused; the connection resets it."""
         self.write_paused = False
         self._transport = transport
+        self._time = time
+        self._paused_at = 0.0
         self._writable: asyncio.Event | None = None  # made by the first wait; most connections never need it
 
     def pause_reading(self) -> None:
         if not self.read_paused:
             self.read_paused = True
+            self._paused_at = self._time()
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         if self.read_paused:
             self.read_paused = False
+            self.read_paused_seconds += self._time() - self._paused_at
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -40,6 +50,13 @@ class FlowControl:
         if self.write_paused:
             self._writable = self._writable or asyncio.Event()
             await self._writable.wait()
+
+
+def has_unread_bytes(transport: asyncio.Transport) -> bool:
+    """Whether the kernel has bytes from the client that the event loop has not read yet."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
+    return bool(count)
 
 
 def remote_address(transport: asyncio.Transport) -> Address | None:

@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state["edge"].draining = True
         # The kernel resets the connections that are still in the queue of a listening socket when it is closed.
         loop = asyncio.get_running_loop()
         while accepted := [client for sock in sockets or () for client in accept_all(sock)]:

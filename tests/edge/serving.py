@@ -2,8 +2,10 @@
 
 import asyncio
 import queue
+import socket
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -14,10 +16,11 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from service.api.payloads import Response, problem_response, read_body, send_response
-from service.api.problems import UNAUTHORIZED, UNAVAILABLE, Problem
+from service.api.problems import UNAUTHORIZED, UNAVAILABLE, Headers, Problem
 from service.edge.limits import Limits
 from service.edge.protocol import HTTPProtocol
-from service.edge.state import EdgeState
+from service.edge.state import EdgeState, RequestHeaders, no_headers
+from service.edge.uvicorn_interface import Server
 from tests.wire import Address, Wire
 
 LIMIT = 100_000
@@ -100,11 +103,16 @@ class Application:
 class Edge:
     """A running edge at `address`; `loop` is its event loop."""
 
-    def __init__(self, server: uvicorn.Server, application: Application, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Server, application: Application, loop: asyncio.AbstractEventLoop) -> None:
         self.application = application
-        self.address: Address = server.servers[0].sockets[0].getsockname()
+        self.state: EdgeState = server.lifespan.state["edge"]
         self.loop = loop
         self._server = server
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.address: Address = self._listening.getsockname()
+
+    async def start(self) -> None:
+        await self._server.startup([self._listening])
 
     @property
     def seen(self) -> list[str]:
@@ -123,11 +131,33 @@ class Edge:
 
     def shutdown(self) -> Future[None]:
         """Begin the graceful stop."""
-        return asyncio.run_coroutine_threadsafe(self._server.shutdown(), self.loop)
+        return asyncio.run_coroutine_threadsafe(self._server.shutdown([self._listening]), self.loop)
+
+    @contextmanager
+    def blocked_loop(self) -> Iterator[None]:
+        """Within it, the event loop runs nothing; what a test does happens before the loop's next turn."""
+        begun, ended = threading.Event(), threading.Event()
+
+        def block() -> None:
+            begun.set()
+            ended.wait(10)
+
+        self.loop.call_soon_threadsafe(block)
+        begun.wait(10)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def allow_any_origin(headers: RequestHeaders) -> Headers:
+    return tuple((b"access-control-allow-origin", value) for name, value in headers if name == b"origin")
 
 
 @contextmanager
-def edge(limits: Limits = DEFAULTS, **options: Any) -> Iterator[Edge]:
+def edge(
+    limits: Limits = DEFAULTS, *, exempt_paths: Collection[str] = (), cors: bool = False, **options: Any
+) -> Iterator[Edge]:
     """The edge with `limits`, and uvicorn with `options`, in a thread of its own."""
     edges: queue.Queue[tuple[Edge, asyncio.Event]] = queue.Queue()
 
@@ -140,18 +170,23 @@ def edge(limits: Limits = DEFAULTS, **options: Any) -> Iterator[Edge]:
             ws="none",
             lifespan="off",
             log_config=None,
-            port=0,
             **options,
         )
         config.load()
-        server = uvicorn.Server(config)
+        server = Server(config)
         server.lifespan = config.lifespan_class(config)
-        server.lifespan.state["edge"] = EdgeState(limits, application.refused)
+        server.lifespan.state["edge"] = EdgeState(
+            limits, application.refused, exempt_paths, allow_any_origin if cors else no_headers
+        )
         stop = asyncio.Event()
-        await server.startup()
-        edges.put((Edge(server, application, asyncio.get_running_loop()), stop))
+        running = Edge(server, application, asyncio.get_running_loop())
+        await running.start()
+        edges.put((running, stop))
         await stop.wait()
         server.servers[0].close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()  # else uvloop waits for them when a test has failed
+        await asyncio.sleep(0)
 
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(uvloop.run, serve())
