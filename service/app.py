@@ -11,7 +11,7 @@ from starlette.routing import Router as Lifespan
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
-from service.api.middleware import across_origins, compressed
+from service.api.middleware import across_origins, compressed, refusal_headers
 from service.api.openapi import docs_page
 from service.api.openapi.docs_page import docs, root
 from service.api.openapi.document import document
@@ -64,6 +64,10 @@ ROUTES = [
 ]
 
 
+PROBES = ("/health", "/livez", "/readyz")
+"""Answered past MAX_CONNECTIONS too."""
+
+
 def create_app(settings: Settings, output: Output) -> ASGIApp:
     """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
@@ -74,6 +78,13 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     metrics = Metrics(authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
     dependencies = Dependencies(settings, authenticator, database, log, failures, signing_key(settings))
+
+    limits = Limits(
+        connections=settings.max_connections,
+        total_body_bytes=max(settings.max_body_bytes_total, settings.max_body_bytes),
+        idle_seconds=settings.keep_alive_timeout,
+    )
+    edge = EdgeState(limits, metrics.refused, PROBES, refusal_headers(settings))
 
     def endpoint(route: Route) -> ASGIApp:
         if route.public:
@@ -86,6 +97,9 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     def refuse(problem: Problem) -> ASGIApp:
         return PublicEndpoint(lambda: problem_response(problem), dependencies, "unrouted")
 
+    def announce_stop() -> None:
+        readiness.stopping = edge.draining = True
+
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         watches: list[asyncio.Task[None]] = []
@@ -97,8 +111,8 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
                 watches.append(asyncio.create_task(serve_metrics(metrics, settings)))
             gc.collect()
             gc.freeze()  # objects that live as long as the process are left out of every later collection
-            with delayed_shutdown(readiness, settings.shutdown_delay):
-                yield {"edge": EdgeState(Limits(connections=settings.max_connections), metrics.refused)}
+            with delayed_shutdown(announce_stop, settings.shutdown_delay):
+                yield {"edge": edge}
         finally:
             for watch in watches:
                 watch.cancel()

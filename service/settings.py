@@ -82,12 +82,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     provision_users: Annotated[bool, Meta(description="create the row in `users` with a user's first task")] = True
 
     max_body_bytes: Annotated[int, Meta(ge=1024, description="largest request body; larger ones get 413")] = 1_048_576
+    max_body_bytes_total: Annotated[
+        int, Meta(ge=1024, description="request bodies in memory per process; past it the largest get 503")
+    ] = 67_108_864
     max_waiting: Annotated[
         int, Meta(ge=1, description="requests that may wait for a connection; further ones get 503")
     ] = 1000
     max_connections: Annotated[int, Meta(ge=1, description="client connections per process; further ones get 503")] = (
         10_000
     )
+    keep_alive_timeout: Annotated[
+        Period, Meta(description="time without a request after which a client's connection is closed")
+    ] = 75
     shutdown_delay: Annotated[
         float,
         Meta(ge=0, le=300, description="time after SIGTERM in which /readyz is 503 and requests are still served"),

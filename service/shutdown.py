@@ -1,18 +1,16 @@
-"""The first phase of the graceful stop: after SIGTERM, /readyz answers 503 while the server still serves."""
+"""The first phase of the graceful stop: after SIGTERM the service still serves, and says that it will stop."""
 
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from service.observability.health import Health
-
 
 @contextmanager
-def delayed_shutdown(health: Health, delay: float) -> Iterator[None]:
-    """Within it, SIGTERM sets `health.stopping`, and reaches the server's handler `delay` seconds later.
+def delayed_shutdown(announce: Callable[[], None], delay: float) -> Iterator[None]:
+    """Within it, SIGTERM calls `announce`, and reaches the server's handler `delay` seconds later.
 
     A balancer needs that time to notice; the server's handler closes the listening socket. SIGINT is not delayed.
     A second SIGTERM changes nothing: systemd sends one to every process, and the parent of several workers sends
@@ -25,7 +23,7 @@ def delayed_shutdown(health: Health, delay: float) -> Iterator[None]:
     server_handler = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        health.stopping = True
+        announce()
         if callable(server_handler):
             loop.call_soon_threadsafe(loop.call_later, delay, server_handler, number, None)
 

@@ -9,16 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psutil
+import pytest
 
 from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
-from tests.ports import free_port
+from tests.ports import free_port, listens
 from tests.serving import SECRET, UNKNOWN, Caller, refused, until
+from tests.wire import Address, Wire, request
+
+NOWHERE = "postgresql://127.0.0.1:1/none"
 
 
 class Served:
@@ -27,6 +32,7 @@ class Served:
     def __init__(self, process: "subprocess.Popen[str]", client: httpx.Client, caller: Caller) -> None:
         self.process = process
         self.client = client
+        self.address = ("127.0.0.1", int(client.base_url.port or 0))
         self.ada = caller
 
     def ready(self) -> int | None:
@@ -101,6 +107,88 @@ def test_a_request_that_hangs_holds_up_the_stop_no_longer_than_its_deadline(
             assert refused(hangs.result()) == UNKNOWN
             until(lambda: not rows(BLOCKED))  # it was cancelled
         assert rows("select title from tasks") == [("x",)]
+
+
+def calls_until_refused(address: Address) -> tuple[int, int]:
+    """Call until no connection is accepted. Returns how many requests were answered, and how many were not."""
+    answered = 0
+    with suppress(ConnectionRefusedError):
+        while True:
+            with Wire(address) as wire:
+                is_last = False
+                while not is_last:
+                    try:
+                        answer = wire.send(request("GET", "/livez")).answer()
+                    except (EOFError, ConnectionError):
+                        return answered, 1
+                    answered += 1
+                    is_last = answer.headers.get("connection") == "close"
+    return answered, 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("delay", ["0", "1"])
+def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, delay: str) -> None:
+    with served(database, WORKERS=workers, SHUTDOWN_DELAY=delay) as service, ThreadPoolExecutor(30) as threads:
+        calls = [threads.submit(calls_until_refused, service.address) for _ in range(30)]
+        time.sleep(0.5)
+        service.process.terminate()
+        assert service.ended() == 0
+        answered, lost = map(sum, zip(*(call.result() for call in calls), strict=True))
+    assert answered > 100
+    assert lost == 0
+
+
+def test_responses_close_their_connection_from_sigterm_on(database: str) -> None:
+    with served(database, SHUTDOWN_DELAY="1") as service:
+        assert "connection" not in service.client.get("/livez").headers
+        service.process.terminate()
+        until(lambda: service.ready() == 503)
+        assert service.client.get("/livez").headers["connection"] == "close"
+
+
+def test_workers_accept_no_connection_while_the_last_request_is_answered(
+    database: str, rows: Callable[..., list[Any]]
+) -> None:
+    settings = {"WORKERS": "2", "SHUTDOWN_DELAY": "0", "STATEMENT_TIMEOUT": "30"}
+    with served(database, **settings) as service, ThreadPoolExecutor() as threads:
+        service.ada.create(title="x")
+        with locked(database, "exclusive"):
+            in_progress = threads.submit(service.ada.create, title="y")
+            until(lambda: rows(BLOCKED))
+            service.process.terminate()
+            until(lambda: not listens(service.address[1]))
+            assert service.process.poll() is None
+        assert in_progress.result().status_code == 201
+        assert service.ended() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("host", "reached"), [("::", ["127.0.0.1", "::1"]), ("::1", ["::1"]), ("0.0.0.0", ["127.0.0.1"])]
+)
+def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached: list[str], workers: str) -> None:
+    port = str(free_port())
+    environment = {"JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, "PORT": port, "HOST": host, "WORKERS": workers}
+    with start(**environment, SHUTDOWN_DELAY="0") as process:
+        try:
+            for address in ("127.0.0.1", "::1"):
+                if address in reached:
+                    until(partial(answers, address, int(port)), 20)
+                else:
+                    assert not answers(address, int(port))
+            health = [sys.executable, "-m", "service", "health"]
+            # 1: it is reached, and not ready without a database
+            assert subprocess.run(health, cwd=ROOT, env={"PORT": port, "HOST": host}).returncode == 1
+        finally:
+            process.terminate()
+
+
+def answers(host: str, port: int) -> bool:
+    try:
+        return httpx.get(f"http://{f'[{host}]' if ':' in host else host}:{port}/livez").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:

@@ -38,7 +38,11 @@ class Wire:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(10)
-        self.socket.connect(address)
+        try:
+            self.socket.connect(address)
+        except OSError:
+            self.socket.close()
+            raise
         self._stream = io.BufferedReader(self.socket.makefile("rb", buffering=0))
 
     def __enter__(self) -> "Wire":

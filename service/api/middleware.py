@@ -2,19 +2,28 @@
 
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
-from starlette.datastructures import Headers
+from starlette import datastructures
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware
 
 from service.api.payloads import problem_response
-from service.api.problems import METHOD_NOT_FOR_PAGES, ORIGIN_NOT_ALLOWED, PRIVATE_NETWORK_NOT_ALLOWED, Problem
+from service.api.problems import (
+    METHOD_NOT_FOR_PAGES,
+    ORIGIN_NOT_ALLOWED,
+    PRIVATE_NETWORK_NOT_ALLOWED,
+    Headers,
+    Problem,
+)
 from service.settings import ORIGIN, Settings
 
 logger = logging.getLogger(__name__)
+
+RawHeaders = list[tuple[bytes, bytes]]
 
 COMPRESSED_BYTES = 2048
 """A shorter list is sent as it is: it fits two packets, and compressing takes longer than sending."""
@@ -49,7 +58,7 @@ class CrossOrigins(CORSMiddleware):
         self._timing = settings.server_timing
         self._logged: set[str] = set()
 
-    def preflight_response(self, request_headers: Headers) -> Response:
+    def preflight_response(self, request_headers: datastructures.Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
@@ -70,12 +79,22 @@ class CrossOrigins(CORSMiddleware):
             self._logged.add(origin)
             logger.warning("CORS_ORIGINS does not list %s: pages of this origin cannot call the service", origin)
 
-    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+    async def send(self, message: Message, send: Send, request_headers: datastructures.Headers) -> None:
         if self._timing and message["type"] == "http.response.start":
             origin = request_headers.get("origin")
             if origin and self.is_allowed_origin(origin):  # else the page cannot read Server-Timing
                 message["headers"].append((b"timing-allow-origin", origin.encode("latin-1")))
         await super().send(message, send, request_headers)
+
+    def refusal_headers(self, headers: RawHeaders) -> Headers:
+        """The headers that this middleware would add to the response to a request with `headers`."""
+        origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
+        if origin is None:
+            return ()
+        added = MutableHeaders(self.simple_headers)
+        if self.is_allowed_origin(origin) and not self.allow_all_origins:
+            self.allow_explicit_origin(added, origin)
+        return tuple(added.raw)
 
 
 def _as_sent(origin: str) -> str:
@@ -94,6 +113,15 @@ def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
         return (middleware if scope["method"] == "OPTIONS" else app)(scope, receive, send)
 
     return preflights_only
+
+
+def refusal_headers(settings: Settings) -> Callable[[RawHeaders], Headers]:
+    """The CORS headers of a response that does not pass through `across_origins`, by the headers of the request."""
+
+    async def unused(scope: Scope, receive: Receive, send: Send) -> None:
+        raise NotImplementedError
+
+    return CrossOrigins(unused, settings).refusal_headers if settings.cors_origins else lambda _: ()
 
 
 def compressed(app: ASGIApp) -> ASGIApp:

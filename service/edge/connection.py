@@ -35,7 +35,6 @@ class HTTPConnection(TimedConnection):
         self.headers: RequestHeaders = []  # of the request that arrived last
         self.refused: ProblemType | None = None  # sent when the responses before it are complete
         self.received_eof = False
-        self.is_stopping = False  # shutdown() was called
         self.held = bytearray()  # what arrived in DELAYED
 
     def connection_made(self, transport: Any) -> None:
@@ -52,6 +51,8 @@ class HTTPConnection(TimedConnection):
                 next(iter(excess)).transport.abort()
         self.watchdog = LazyTimer(self.on_watchdog)
         self.watch()
+        if self.edge.stopping:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
@@ -99,14 +100,11 @@ class HTTPConnection(TimedConnection):
         cycle.task = self.loop.create_task(cycle.run(self.app))
         self.server_state.tasks.add(cycle.task)
 
-    def is_last(self) -> bool:
-        """Whether the response that begins now is the last one, because the server stops."""
-        return self.edge.draining and not self.pipeline and not has_unread_bytes(self.transport)
-
     def on_response_complete(self, cycle: Cycle) -> None:
         """Start the next request, wait for one, or close the connection."""
         self.active = None
-        self.release_body(cycle)
+        if cycle.received_bytes:
+            self.release_body(cycle)
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -121,7 +119,7 @@ class HTTPConnection(TimedConnection):
             if self.state is IDLE or self.flow.read_paused:
                 self.state_since = now
             self.flow.resume_reading()
-            if self.is_stopping:
+            if self.edge.stopping:
                 self.close_if_idle()
             elif cycle.is_unavailable and self.state is IDLE:
                 self.delay = self.edge.unavailable.reserve(now)
@@ -139,8 +137,7 @@ class HTTPConnection(TimedConnection):
         held, self.held = bytes(self.held), bytearray()
         self.state, self.state_since = IDLE, self.loop.time()
         self.flow.resume_reading()
-        if held:
-            self.data_received(held)
+        self.data_received(held)
 
     def release_body(self, cycle: Cycle) -> None:
         self.edge.body_bytes -= cycle.received_bytes
@@ -187,7 +184,7 @@ class HTTPConnection(TimedConnection):
 
     def shutdown(self) -> None:
         """Close the connection when its pending responses are complete. uvicorn calls it at a graceful stop."""
-        self.edge.draining = self.is_stopping = True
+        self.edge.draining = self.edge.stopping = True
         if self.state is DELAYED:
             self.end_delay()
         self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from service.api.payloads import CLOSE, ClientDisconnected, ResponseAborted, problem_response, send_response
 from service.api.problems import UNAVAILABLE, UNEXPECTED, Problem, ProblemType
 from service.edge.response_head import encode_head
 from service.edge.state import EdgeState
-from service.edge.transport import FlowControl
+from service.edge.transport import FlowControl, has_unread_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Cycle:
         edge: EdgeState,
         server_state: Any,
         on_response_complete: Callable[["Cycle"], None],
-        is_last: Callable[[], bool],
+        pipeline: Sized,
         *,
         keep_alive: bool,
         waiting_for_100_continue: bool,
@@ -52,7 +52,7 @@ class Cycle:
         self.edge = edge
         self.server_state = server_state
         self.on_response_complete = on_response_complete
-        self.is_last = is_last
+        self.pipeline = pipeline  # the requests behind this one
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = waiting_for_100_continue
         self.body = bytearray()
@@ -135,7 +135,7 @@ class Cycle:
         if says_close or self.waiting_for_100_continue:
             # A client that waits for 100 Continue may or may not send its body now (RFC 9110, section 10.1.1).
             self.keep_alive = self.waiting_for_100_continue = False
-        elif self.is_last():
+        elif self.edge.draining and not self.pipeline and not has_unread_bytes(self.transport):
             self.keep_alive = False
         self.unsent_head, self.chunked_encoding = encode_head(
             status,

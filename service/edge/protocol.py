@@ -119,7 +119,7 @@ class HTTPProtocol(HTTPConnection):
                 self.edge,
                 self.server_state,
                 self.on_response_complete,
-                self.is_last,
+                self.pipeline,
                 keep_alive=is_http_1_1 and self.parser.should_keep_alive() and not self.is_excess,
                 waiting_for_100_continue=is_http_1_1 and self.waiting_for_100_continue,
             )

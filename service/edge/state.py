@@ -34,7 +34,9 @@ class EdgeState:
         self.exempt_paths = frozenset(exempt_paths)
         self.refusal_headers = refusal_headers
         self.draining = False
-        """A graceful stop has begun: each response closes its connection."""
+        """The server will stop: each response closes its connection."""
+        self.stopping = False
+        """The server accepts no connections any more: a connection is closed when it is idle."""
         self.unavailable = RateLimiter(limits.unavailable_rate, limits.delay_seconds)
         self.excess: dict[Any, None] = {}
         """The connections past the limit, the oldest first."""

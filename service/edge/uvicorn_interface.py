@@ -45,13 +45,15 @@ class Server(uvicorn.Server):
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.lifespan.state["edge"].draining = True
-        # The kernel resets the connections that are still in the queue of a listening socket when it is closed.
+        edge: EdgeState = self.lifespan.state["edge"]
+        edge.draining = edge.stopping = True
+        # The kernel resets the connections in the queue of a listening socket when it is closed. super().shutdown()
+        # closes it before its first await, and the tasks begin after that: no connection can come between.
         loop = asyncio.get_running_loop()
-        while accepted := [client for sock in sockets or () for client in accept_all(sock)]:
-            for client in accepted:
-                await loop.connect_accepted_socket(self._protocol, client)
+        accepted = [client for listening in sockets or () for client in accept_all(listening)]
+        tasks = [loop.create_task(loop.connect_accepted_socket(self._protocol, client)) for client in accepted]
         await super().shutdown(sockets)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _protocol(self) -> HTTPProtocol:
         return HTTPProtocol(self.config, self.server_state, self.lifespan.state)
