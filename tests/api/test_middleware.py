@@ -161,6 +161,21 @@ def test_a_refusal_too_can_be_read_by_the_page(shared: Api) -> None:
     assert response.headers["access-control-allow-origin"] == PAGE
 
 
+@pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:5173"])
+def test_a_refusal_before_the_application_can_be_read_by_the_page(shared: Api, origin: str) -> None:
+    head = {"Origin": origin, "X-Long": "x" * 20_000}
+    response = shared.anonymous.get("/livez", headers=head)
+    assert response.status_code == 431
+    assert response.headers["access-control-allow-origin"] == origin
+    assert response.headers["access-control-allow-credentials"] == "true"
+    assert response.headers["vary"] == "Origin"
+    assert "Retry-After" in response.headers["access-control-expose-headers"]
+
+    other = shared.anonymous.get("/livez", headers=head | {"Origin": "https://other.example"})
+    assert other.status_code == 431
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_no_origin_is_allowed_unless_configured(api: Api) -> None:
     refused(preflight(api), problems.ORIGIN_NOT_ALLOWED.detail)
     response = api.anonymous.get("/livez", headers={"Origin": PAGE})
