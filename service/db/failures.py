@@ -26,7 +26,7 @@ REMEDIES = {
     "42P05": "The pooler keeps no prepared statements: set PREPARED_STATEMENTS=false.",
     "53100": "Free the server's disk.",
     "53200": "Give the server more memory, or lower its work_mem or POOL_MAX_SIZE.",
-    "53300": "Lower POOL_MAX_SIZE or WORKERS, or raise the server's max_connections.",
+    "53300": "Lower POOL_MIN_SIZE, POOL_MAX_SIZE or WORKERS, or raise the server's max_connections.",
     "53": "Give the server the resource that it lacks.",
     "55P03": "Another session holds a lock: see pg_locks, and pg_stat_activity for its transaction.",
     "57014": "The statement was cancelled or took too long: see pg_stat_activity for locks and load.",
@@ -36,7 +36,9 @@ REMEDIES = {
     "DatabaseUnavailable": "Check that the server runs and that DATABASE_URL leads to it.",
     "OutcomeUnknown": "Check the synchronous standby: pg_stat_replication.",
     "PoolTimeout": "Every connection is in use: look for slow statements and locks, or raise POOL_MAX_SIZE.",
+    "gaierror": "Check the host in DATABASE_URL: its name has no address.",
     "QueueFull": "More requests wait than MAX_WAITING allows: look for slow statements, or add instances.",
+    "ConnectionRefusedError": "Check that the server runs, and the host and port in DATABASE_URL.",
     "TimeoutError": "No response within STATEMENT_TIMEOUT: see pg_stat_activity for locks and load, and the network.",
 }
 """What to do, by exception or by the longest prefix of the SQLSTATE. PostgreSQL manual, appendix A."""
@@ -85,6 +87,8 @@ def description(error: BaseException) -> str:
     raised = getattr(error, "server_source_function", None) == "exec_stmt_raise"
     if sqlstate and sqlstate.startswith(WITHOUT_VALUES) and not raised:
         return f"{error.args[0]} ({sqlstate})"  # without DETAIL and HINT
+    if isinstance(error, OSError) and str(error):
+        return f"{type(error).__name__}: {error}"
     return f"SQLSTATE {sqlstate}" if sqlstate else type(error).__name__
 
 
@@ -92,7 +96,7 @@ def remedy(error: BaseException) -> str | None:
     """What an operator can do about it."""
     key = _sqlstate(error) or type(error).__name__
     while key and key not in REMEDIES:
-        key = key[:-1]
+        key = key[:-1] if _sqlstate(error) else ""
     return REMEDIES.get(key)
 
 

@@ -1,9 +1,10 @@
-"""Probes, all answered from memory: they add no load, and never restart us for the database's faults."""
+"""The probes, all answered from memory: they add no load, and a fault of the database never restarts the process."""
 
 import asyncio
 import logging
 import time
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
@@ -12,6 +13,7 @@ from service.api.payloads import Response, encode, problem_response
 from service.api.problems import NOT_READY, FieldError, Problem
 from service.db.database import Database
 from service.db.errors import UnsuitableServer
+from service.db.failures import description, remedy
 from service.db.migrations import bundled
 from service.db.statements import Statement
 from service.settings import Settings
@@ -21,17 +23,26 @@ logger = logging.getLogger(__name__)
 APPLIED_MIGRATIONS = Statement("applied_migrations")
 
 NO_SUCH_TABLE = "42P01"
-NO_GRANT = "42501"
+
+NOBODY = UUID(int=0)
+CHECKS = (
+    (Statement("get_task"), (NOBODY,)),
+    (Statement("update_task"), (NOBODY, None, False, None)),
+)
+"""One read and one write that find no row, with their arguments after the user's id."""
+
+SHARED_CAUSES = frozenset("0A000 25006 26000 3F000 42501 42703 42883 42P01 42P05".split())
+"""SQLSTATEs that every statement of a kind meets alike: a grant, column, table, function or the server's state."""
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """What a probe of the process answers."""
+    """The body of /health and /livez."""
 
     status: Literal["healthy", "alive"]
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """Connections to the database, and requests that wait for one."""
+    """The connections to the database, and the requests that wait for one."""
 
     open: int
     idle: int
@@ -39,7 +50,7 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What /readyz answers; the database last answered so many seconds ago."""
+    """The body of /readyz. `last_answer_seconds`: since the database's last response."""
 
     status: Literal["ready"]
     last_answer_seconds: float
@@ -63,59 +74,87 @@ def livez() -> Response:
 
 
 class Health:
-    """What the probes say. `watch` keeps it true; `stopping` makes readiness false."""
+    """Readiness. `watch` keeps it up to date; `stopping` makes it false."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.stopping = False
         self._settings = settings
         self._database = database
         self._bundled = set(bundled())
-        self._missing: set[str] | None = None  # until they could be read
+        self._missing: set[str] | None = None  # unknown
+        self._unreadable = ""  # why the migrations cannot be read
+        self._failing: list[str] = []
 
     async def watch(self) -> None:
-        """Asks the database every PROBE_INTERVAL seconds which migrations it has, on a connection that is free."""
-        told = False
+        """Check the database every PROBE_INTERVAL seconds, and log each change of readiness."""
+        logged = None
         while True:
-            try:
-                rows = await self._database.probe(APPLIED_MIGRATIONS)
-            except Exception as error:  # readyz shows it: no migrations, or no answer for too long
-                sqlstate = getattr(error, "sqlstate", None)
-                rows = [] if sqlstate == NO_SUCH_TABLE else None
-                if sqlstate == NO_GRANT and not told:
-                    told = True
-                    logger.warning("migrations cannot be read: %s", error)
-            if rows is not None:
-                self._missing = self._bundled - {row[0] for row in rows}
+            await self._read_migrations()
+            await self._check_statements()
+            connecting = not self._database.connections and self._database.failure is None
+            reasons = [] if self.stopping or connecting else self._reasons()
+            kinds = [reason.partition(":")[0] for reason in reasons]  # without what changes by the second
+            if kinds != (logged or []):
+                logger.warning("not ready: %s", "; ".join(reasons)) if reasons else logger.warning("ready")
+            logged = kinds
             await asyncio.sleep(self._settings.probe_interval)
+
+    async def _read_migrations(self) -> None:
+        try:
+            rows = await self._database.probe(APPLIED_MIGRATIONS)
+        except Exception as error:  # whatever it is, readiness shows it
+            rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
+            self._unreadable = f": {description(error)}. {remedy(error) or ''}".rstrip()
+        if rows is not None:
+            self._missing = self._bundled - {row[0] for row in rows}
+
+    async def _check_statements(self) -> None:
+        """Run the checks while a request's statement fails for a cause that others share."""
+        failing = []
+        if any(_is_shared(error) for error in self._database.failing.values()):
+            for statement, arguments in CHECKS:
+                try:
+                    await self._database.run(statement, NOBODY, *arguments)
+                except Exception as error:  # others, such as a timeout, say nothing of the next statement
+                    if _is_shared(error):
+                        failing.append(f"{statement.name} fails: {description(error)}. {remedy(error)}")
+        self._failing = failing
+
+    def _reasons(self) -> list[str]:
+        database, age = self._database, time.monotonic() - self._database.last_response_at
+        if not database.connections:
+            failure = database.failure
+            if isinstance(failure, UnsuitableServer):
+                return [str(failure)]
+            if getattr(failure, "sqlstate", None) == NO_SUCH_TABLE:
+                return ["migrations have not run"]
+            return ["no connection to the database" + (f": {description(failure)}" if failure else "")]
+        if age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
+            return [f"the database has not answered: {age:.0f} s"]
+        if self._missing is None:
+            return [f"migrations cannot be read{self._unreadable}"]
+        if self._missing:
+            return ["migrations have not run: " + ", ".join(sorted(self._missing))]
+        return self._failing
 
     def readyz(self) -> Response:
         """Tell whether this process should get traffic, and if not, why.
 
         For a readiness probe. `errors` has a member for each reason.
         """
-        database, age = self._database, time.monotonic() - self._database.last_response_at
-        reasons = []
-        if self.stopping:
-            reasons.append("stopping")
-        if not database.connections:
-            if isinstance(database.failure, UnsuitableServer):
-                reasons.append(str(database.failure))
-            elif getattr(database.failure, "sqlstate", None) == NO_SUCH_TABLE:
-                reasons.append("migrations have not run")
-            else:
-                reasons.append("no connection to the database")
-        elif age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
-            reasons.append(f"the database has not answered for {age:.0f} s")
-        elif self._missing is None:
-            reasons.append("migrations cannot be read")
-        elif self._missing:
-            reasons.append("migrations have not run: " + ", ".join(sorted(self._missing)))
+        database = self._database
+        reasons = (["stopping"] if self.stopping else []) + self._reasons()
         if reasons:
             return problem_response(
                 Problem(NOT_READY, tuple(FieldError(["service"], reason, "unready") for reason in reasons))
             )
+        age = time.monotonic() - database.last_response_at
         pool = Pool(len(database.connections), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))
+
+
+def _is_shared(error: Exception) -> bool:
+    return getattr(error, "sqlstate", None) in SHARED_CAUSES
 
 
 OPERATIONS = {
