@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -27,8 +28,9 @@ from service.observability import health as probes
 from service.observability.health import Health, health, livez
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
-from service.observability.request_log import RequestLog
-from service.observability.server_timing import TimedEndpoint, add_database_time
+from service.observability.request_log import RequestLog, add_database_time
+from service.observability.server_timing import noting_start, with_server_timing
+from service.observability.startup import log_start, log_stop
 from service.settings import Settings
 from service.shutdown import delayed_shutdown
 from service.tasks import operations as tasks
@@ -71,11 +73,11 @@ PROBES = ("/health", "/livez", "/readyz")
 def create_app(settings: Settings, output: Output) -> ASGIApp:
     """The application, which logs to `output`. Nothing is opened until its lifespan begins."""
     authenticator = Authenticator(settings)
-    database = Database(settings, add_database_time if settings.server_timing else None)
-    authenticated = TimedEndpoint if settings.server_timing else AuthenticatedEndpoint
+    measured = settings.server_timing or settings.metrics_port or settings.log_level in ("debug", "info")
+    database = Database(settings, add_database_time if measured else None)
     readiness = Health(settings, database)
     failures = FailureLog()
-    metrics = Metrics(authenticator, database, failures, output)
+    metrics = Metrics(settings, authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
     dependencies = Dependencies(settings, authenticator, database, log, failures, signing_key(settings))
 
@@ -90,9 +92,12 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         if route.public:
             handler = readiness.readyz if route.handler is Health.readyz else route.handler
             return PublicEndpoint(handler, dependencies, handler.__name__)
-        if route.compressed:
-            return compressed(authenticated(route.handler, dependencies, vary=b"authorization, accept-encoding"))
-        return authenticated(route.handler, dependencies)
+        handler = noting_start(route.handler) if settings.server_timing else route.handler
+        vary = b"authorization, accept-encoding" if route.compressed else b"authorization"
+        private: ASGIApp = AuthenticatedEndpoint(handler, dependencies, vary)
+        if settings.server_timing:
+            private = with_server_timing(private)
+        return compressed(private) if route.compressed else private
 
     def refuse(problem: Problem) -> ASGIApp:
         return PublicEndpoint(lambda: problem_response(problem), dependencies, "unrouted")
@@ -103,9 +108,11 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         watches: list[asyncio.Task[None]] = []
+        started = time.monotonic()
         try:
             await authenticator.open()
             await database.open()
+            log_start(settings, database)
             watches.append(asyncio.create_task(readiness.watch()))
             if settings.metrics_port:
                 watches.append(asyncio.create_task(serve_metrics(metrics, settings)))
@@ -119,6 +126,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             await asyncio.gather(*watches, return_exceptions=True)
             await authenticator.close()
             await database.close()
+            log_stop(started)
             output.flush()
 
     router = across_origins(Router([(route, endpoint(route)) for route in ROUTES], refuse), settings)

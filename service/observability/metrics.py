@@ -1,4 +1,4 @@
-"""Figures for Prometheus, on a port of their own: requests, counted as they end, and the state that others keep."""
+"""Metrics for Prometheus, on a port of their own: requests, counted as they end, and the state of the other parts."""
 
 import asyncio
 import logging
@@ -23,43 +23,57 @@ from service.edge.protocol import HTTPProtocol
 from service.edge.state import EdgeState
 from service.observability.log import Output
 from service.settings import Settings
+from service.version import VERSION, commit
 
 logger = logging.getLogger(__name__)
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""The histogram's upper bounds, in seconds: from a quiet read to both deadlines, one after the other."""
+"""Upper bounds of the histogram in seconds: from a read on an idle machine to both deadlines in sequence."""
 
-PATIENCE_SECONDS = 1.0
-"""Between two looks for a free port."""
+RETRY_SECONDS = 1.0
+"""Between two attempts to find a free port."""
 
 
 class Metrics(Collector):
-    """What Prometheus is told: the requests that count() was told of, and the state of the pool and the token cache.
+    """The requests that `count` was called for, and the state of the pool, the token cache and the log.
 
-    `refused` is for the HTTP edge to count in, by status, what it refuses before an endpoint sees it.
+    `refused` counts, by status, the requests that the edge refuses before an endpoint sees them.
     """
 
-    def __init__(self, authenticator: Authenticator, database: Database, failures: FailureLog, output: Output) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        database: Database,
+        failures: FailureLog,
+        output: Output,
+    ) -> None:
         self.refused: Counter[int] = Counter()
+        self._pool_max_size = settings.pool_max_size
         self._authenticator = authenticator
         self._database = database
         self._failures = failures
         self._output = output
+        self._commit = commit()
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
     def count(self, operation: str, status: int, seconds: float, database_seconds: float) -> None:
-        """Notes that a request was answered."""
-        # 0.4 µs, 1 % of what a get costs; the library's own histogram takes 2.0 µs
+        """Count a request that has ended. `database_seconds` is the part that it spent with the database."""
+        # 0.2 us; the library's own histogram takes 1.3 us, and 2.4 us when several processes share it
         numbers = self._requests[operation, status]
         numbers[bisect_left(BOUNDS, seconds)] += 1
         numbers[-2] += seconds
         numbers[-1] += database_seconds
 
     def collect(self) -> Iterator[Metric]:
-        """All figures as they are now."""
+        """All metrics with their present values."""
+        build = GaugeMetricFamily("task_service_build_info", "The release. Always 1.", labels=("version", "commit"))
+        build.add_metric((VERSION, self._commit), 1)
+        yield build
         yield self._answered()
+        yield self._database_seconds()
         refused = CounterMetricFamily(
-            "task_service_refused_connections", "Refused before any endpoint saw them.", labels=("status",)
+            "task_service_refused_connections", "Requests refused before an endpoint saw them.", labels=("status",)
         )
         for status, number in self.refused.items():
             refused.add_metric((str(status),), number)
@@ -74,21 +88,38 @@ class Metrics(Collector):
         yield unavailable
         yield from self._pool()
         tokens = self._authenticator
-        yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens remembered.", tokens.cached_tokens)
+        yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens in the cache.", tokens.cached_tokens)
         yield CounterMetricFamily(
-            "task_service_token_cache_misses", "Tokens verified in full, successfully or not.", tokens.misses
+            "task_service_token_cache_misses",
+            "Tokens verified because the cache did not have them, valid or not.",
+            tokens.misses,
         )
         yield CounterMetricFamily(
-            "task_service_dropped_log_lines", "Log lines that nobody read in time.", self._output.dropped
+            "task_service_dropped_log_lines",
+            "Log lines dropped because standard output was not read in time.",
+            self._output.dropped,
         )
 
     def _answered(self) -> Metric:
         family = HistogramMetricFamily(
-            "task_service_request_seconds", "Answered requests by their duration.", labels=("operation", "status")
+            "task_service_request_seconds", "Duration of the requests.", labels=("operation", "status")
         )
         for (operation, status), (*numbers, seconds, _) in self._requests.items():
             buckets = list(zip((*map(str, BOUNDS), "+Inf"), accumulate(numbers), strict=True))
             family.add_metric((operation, str(status)), buckets, seconds)
+        return family
+
+    def _database_seconds(self) -> Metric:
+        family = CounterMetricFamily(
+            "task_service_request_database_seconds",
+            "Seconds that the requests spent with the database, without the wait for a connection.",
+            labels=("operation",),
+        )
+        seconds: Counter[str] = Counter()
+        for (operation, _), numbers in self._requests.items():
+            seconds[operation] += numbers[-1]  # type: ignore[assignment]
+        for operation, number in seconds.items():
+            family.add_metric((operation,), number)
         return family
 
     def _pool(self) -> Iterator[Metric]:
@@ -100,13 +131,20 @@ class Metrics(Collector):
         connections.add_metric(("busy",), len(pool.connections) - len(pool.idle))
         yield connections
         yield GaugeMetricFamily(
+            "task_service_database_connections_max", "The most connections: POOL_MAX_SIZE.", self._pool_max_size
+        )
+        yield CounterMetricFamily("task_service_read_batches", "Round trips that carried batched reads.", pool.batches)
+        yield CounterMetricFamily("task_service_batched_reads", "Reads in those round trips.", pool.batched_reads)
+        yield GaugeMetricFamily(
             "task_service_waiting_requests", "Requests that have no connection yet.", pool.waiting_requests
         )
         yield CounterMetricFamily(
-            "task_service_acquire_timeouts", "Requests refused after ACQUIRE_TIMEOUT without one.", pool.timeouts
+            "task_service_acquire_timeouts",
+            "Requests refused after ACQUIRE_TIMEOUT without a connection.",
+            pool.timeouts,
         )
         yield CounterMetricFamily(
-            "task_service_shed_requests", "Requests refused at once because MAX_WAITING others waited.", pool.shed
+            "task_service_shed_requests", "Requests refused at once because MAX_WAITING requests waited.", pool.shed
         )
         errors = CounterMetricFamily(
             "task_service_database_errors",
@@ -119,11 +157,13 @@ class Metrics(Collector):
 
 
 async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
-    """Serves the metrics until it is cancelled, on the first free port from METRICS_PORT on: one for each of WORKERS.
+    """Serve the metrics until cancelled, on the first free port from METRICS_PORT on: one port for each of WORKERS.
 
-    Workers share no memory, and on a port in common a scrape would meet any one of them. A worker that finds no port
-    free, since those whom it replaces still serve, gets theirs when they are gone. The library's own server would not
-    do: it gives each caller a thread, for as long as that caller likes.
+    Workers share no memory, and on one shared port a scrape would reach any one of them. prometheus-client's
+    multiprocess mode would add up their values in files, but costs each request 2 us, and leaves out process metrics
+    and collectors such as this one. A worker that replaces another gets a port when the old worker has ended.
+
+    The library's own server gives each client a thread without a time limit; this one uses the service's edge.
     """
     registry = CollectorRegistry()
     registry.register(metrics)
@@ -155,4 +195,4 @@ async def _listener(protocol: Callable[[], HTTPProtocol], host: str, ports: rang
         if not warned:
             logger.warning("no metrics yet: none of the ports from METRICS_PORT on, one for each of WORKERS, is free")
         warned = True
-        await asyncio.sleep(PATIENCE_SECONDS)
+        await asyncio.sleep(RETRY_SECONDS)

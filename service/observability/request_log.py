@@ -92,7 +92,8 @@ class RequestLog:
             "ms": round(seconds * 1000, 2),
             "request_id": request_id.decode(),
         }
-        if timing := current_timing.get():
+        timing = current_timing.get()
+        if timing and timing.wait + timing.database:
             line["db_ms"] = round(timing.database * 1000, 2)
         if traceparent is not None and valid_traceparent(traceparent):
             line["traceparent"] = traceparent.decode()

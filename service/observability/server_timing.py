@@ -1,70 +1,52 @@
-"""Server-Timing: where a private answer's time went, for the developer tools of browsers (W3C Server Timing).
+"""Server-Timing: a header that shows in a browser's developer tools where a response's time went (W3C Server Timing).
 
-Without SERVER_TIMING a request pays nothing for this: the endpoint is another, and the database calls nothing.
+Both functions wrap what exists: without SERVER_TIMING, requests do not pass through this module.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from time import perf_counter
 
-import msgspec
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.endpoint import AuthenticatedEndpoint
-from service.api.payloads import RequestHeaders
-from service.auth.authenticator import User
+from service.api.endpoint import Handler, Request
+from service.api.payloads import Response
+from service.observability.request_log import Timing, current_timing
 
-
-class Timing(msgspec.Struct):
-    """Seconds until the user was known, without a connection, and on the wire to the database and back."""
-
-    auth: float = 0
-    wait: float = 0
-    db: float = 0
-
-    def header(self) -> bytes:
-        """The header's value, in milliseconds."""
-        parts = ((name, getattr(self, name) * 1000) for name in self.__struct_fields__)
-        return ", ".join(f"{name};dur={milliseconds:.3f}" for name, milliseconds in parts).encode()
+_handler_started: ContextVar[float] = ContextVar("handler_started")
 
 
-current: ContextVar[Timing] = ContextVar("current")
-"""The timing of the request, or of the batch of reads, that the running task works for."""
+def noting_start(handler: Handler) -> Handler:
+    """`handler`, which also notes when it starts: the user is known then."""
+
+    @wraps(handler)
+    async def noting(request: Request) -> Response:
+        _handler_started.set(perf_counter())
+        return await handler(request)
+
+    return noting
 
 
-@contextmanager
-def counted(part: str) -> Iterator[None]:
-    """Adds the time within it to one part of the current timing."""
-    started = perf_counter()
-    try:
-        yield
-    finally:
-        timing = current.get()
-        setattr(timing, part, getattr(timing, part) + perf_counter() - started)
+def with_server_timing(app: ASGIApp) -> ASGIApp:
+    """`app`, whose responses have Server-Timing. Its handler must be one of `noting_start`.
 
+    auth: until the user was known, or until the refusal; wait: without a connection; db: with the database.
+    """
 
-class TimedEndpoint(AuthenticatedEndpoint):
-    """A private endpoint that answers with Server-Timing, whatever its answer is."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def timed(scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
         timing = Timing()
-        current.set(timing)
+        current_timing.set(timing)
+        _handler_started.set(0)
 
         async def send_timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"].append((b"server-timing", timing.header()))
+                auth = (_handler_started.get() or perf_counter()) - started
+                seconds = {"auth": auth, "wait": timing.wait, "db": timing.database}
+                parts = [f"{name};dur={value * 1000:.3f}" for name, value in seconds.items()]
+                message["headers"].append((b"server-timing", ", ".join(parts).encode()))
             await send(message)
 
-        await super().__call__(scope, receive, send_timed)
+        await app(scope, receive, send_timed)
 
-    async def _user(self, headers: RequestHeaders) -> User:
-        with counted("auth"):
-            return await super()._user(headers)
-
-
-def add_database_time(waited: float, ran: float) -> None:
-    """Add a statement's seconds to the timing of the request whose task runs this."""
-    timing = current.get()
-    timing.wait += waited
-    timing.db += ran
+    return timed

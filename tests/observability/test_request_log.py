@@ -53,7 +53,7 @@ def of_requests(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if "request_id" in line]
 
 
-def test_log_has_one_line_of_seven_members_for_each_request(database: str, lines: Lines) -> None:
+def test_log_has_one_line_for_each_request_with_its_database_time(database: str, lines: Lines) -> None:
     with serving(database_url=database, log_level="info") as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
@@ -73,7 +73,9 @@ def test_log_has_one_line_of_seven_members_for_each_request(database: str, lines
         ]
         logged = of_requests(lines(1 + len(responses)))
 
-    assert {tuple(line) for line in logged} == {("time", "level", "method", "operation", "status", "ms", "request_id")}
+    members = ("time", "level", "method", "operation", "status", "ms", "request_id")
+    assert {tuple(line) for line in logged if line["status"] < 401} == {(*members, "db_ms")}
+    assert {tuple(line) for line in logged if line["status"] in (401, 403, 405, 422)} == {members}
     assert [(line["method"], line["operation"], line["status"]) for line in logged] == [
         ("POST", "create_task", 201),
         ("GET", "list_tasks", 200),
@@ -93,6 +95,7 @@ def test_log_has_one_line_of_seven_members_for_each_request(database: str, lines
     assert len({line["request_id"] for line in logged}) == len(logged)
     assert {line["level"] for line in logged} == {"info"}
     assert all(0 < line["ms"] < 10_000 for line in logged)
+    assert all(0 < line["db_ms"] < line["ms"] for line in logged if "db_ms" in line)
     assert all(datetime.fromisoformat(line["time"]).tzinfo for line in logged)
 
 
