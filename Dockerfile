@@ -1,7 +1,7 @@
 # The image holds Python, the locked run-time dependencies, and the service with its SQL. No compiler, no pip, no test
 # or development package.
 #
-#   docker build -t task-service .
+#   docker build -t task-service --build-arg COMMIT="$(git rev-parse HEAD)" .
 #   docker run -p 4000:4000 -e DATABASE_URL=... -e JWT_SECRET=... task-service
 #   docker run -e DATABASE_URL=... task-service python -m service migrate
 #
@@ -16,7 +16,8 @@ COPY service /app/service
 COPY sql /app/sql
 COPY migrations /app/migrations
 COPY roles /app/roles
-RUN python -m compileall -q /app/service
+ARG COMMIT=unknown
+RUN rm -r /app/service/dev && echo "$COMMIT" > /app/COMMIT && python -m compileall -q /app/service
 
 FROM python:3.13-slim
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.13/site-packages/pip* /usr/local/lib/python3.13/ensurepip \
