@@ -106,12 +106,12 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	done
 
 # .venv/dev says that what requirements/dev.txt names is installed; each of run, dev,
-# test, browser and check holds the one before.
-# The umask: run as root, PostgreSQL's programs are another user's to run.
+# test, browser and check holds the one before, which then counts as installed too.
+# The umask: when root installs, another user runs PostgreSQL's programs.
 .venv/%: requirements/%.txt .venv/made
 	@echo "Installing $< into .venv ..."
 	@umask 022 && $(RUN) pip install -qq --disable-pip-version-check --require-hashes -r $<
-	@touch $@
+	@for group in run dev test browser check; do touch .venv/$$group; [ $$group = $* ] && break; done
 
 %/node_modules: %/package-lock.json
 	@command -v npm >/dev/null || { \
