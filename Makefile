@@ -2,7 +2,7 @@
 # Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev psql seed frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
+.PHONY: help install dev psql seed report frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
 .PHONY: bench load soak faults hostile fuzz compat proxies deploy-check
 .SUFFIXES:
 
@@ -23,6 +23,9 @@ psql: .venv/dev ## open a shell on the database of `make dev` (ARGS="-c 'table t
 
 seed: .venv/dev ## add example tasks to the database of `make dev` (YES=1: also if DATABASE_URL names it)
 	@$(RUN) service seed $(if $(YES),--yes)
+
+report: .venv/dev ## show what statements and tables cost in the database of `make dev` or DATABASE_URL (ARGS=--html)
+	@$(RUN) service report $(ARGS)
 
 frontend: .venv/made examples/node_modules ## serve the example page on port 8080, beside `make dev` (ARGS="--port 8081": there; needs Node 20 or later)
 	@npm --prefix examples run --silent build

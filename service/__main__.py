@@ -30,6 +30,10 @@ def main() -> None:
     whose.add_argument("--count", type=int, metavar="N", help="for N users, one a line; always the same users")
     token.add_argument("--hours", type=float, default=24, help="hours until it expires (default: 24)")
     commands.add_parser("health", help="exit with 0 when the service on HOST and PORT is ready")
+    report = commands.add_parser("report", help="print what the statements and tables cost in DATABASE_URL, for a DBA")
+    form = report.add_mutually_exclusive_group()
+    form.add_argument("--html", action="store_true", help="as an HTML page")
+    form.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser("settings", help="print the table of settings")
     commands.add_parser("openapi", help="print the OpenAPI document")
     try:
@@ -66,6 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
 
             users = load_test_users(arguments.count) if arguments.count else [arguments.user or DEMO_USER]
             print("\n".join(tokens(os.environ, users, int(arguments.hours * 3600))))
+        case "report":
+            print_report("html" if arguments.html else "json" if arguments.json else "text")
         case "settings":
             print(settings_table())
         case "openapi":
@@ -89,6 +95,27 @@ def change_schema(command: str, database_url: str) -> None:
     except MigrationError as error:
         sys.exit(f"error: {error}")
     print("\n".join(f"{command}: {name}" for name in names) or f"{command}: nothing to do")
+
+
+def print_report(form: str) -> None:
+    """Print the report of DATABASE_URL, or of the development database if that is not set."""
+    import msgspec
+    import psycopg
+
+    from service.report.collect import collect
+    from service.report.render import as_html, as_text
+
+    try:
+        if url := os.environ.get("DATABASE_URL"):
+            report = collect(url)
+        else:
+            from service.dev.database import development_database
+
+            with development_database(os.environ) as url:
+                report = collect(url)
+    except psycopg.Error as error:
+        sys.exit(f"error: {error}")
+    print({"html": as_html, "text": as_text}[form](report) if form != "json" else msgspec.json.encode(report).decode())
 
 
 def is_ready(host: str, port: str) -> bool:

@@ -22,13 +22,14 @@ LAYERS = {
     "api": {"auth", "db", "observability.request_log", *LEAVES},
     "edge": {"api.payloads", "api.problems", *LEAVES},
     "tasks": {"api", "auth", "db", *LEAVES},
-    "observability": {"api", "auth", "db", "edge", "observability", *LEAVES},
+    "observability": {"api", "auth", "db", "edge", "observability", "version", *LEAVES},
     "shutdown": {"observability", *LEAVES},
     "app": {"api", "auth", "db", "edge", "observability", "shutdown", "tasks", *LEAVES},
     "supervisor": LEAVES,
     "server": {"supervisor", "app", "db", "edge", "observability", *LEAVES},
     "dev": {"auth", "db", "server", *LEAVES},
-    "__main__": {"app", "auth", "db", "dev", "observability", "server", *LEAVES},
+    "report": {"db", *LEAVES},
+    "__main__": {"app", "auth", "db", "dev", "report", "observability", "server", *LEAVES},
 }
 """What a package or module may import besides its own modules. The longest prefix of a module's name decides."""
 

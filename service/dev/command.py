@@ -14,7 +14,7 @@ import watchfiles
 from service.auth.authenticator import issue_token
 from service.db.migrations import MigrationError, migrate, missing
 from service.db.url import location
-from service.dev.database import DATA, SEEDED, with_dotenv
+from service.dev.database import DATA, SEEDED, SERVER_SETTINGS, add_extension, with_dotenv
 from service.dev.postgres import PostgresError, embedded_postgres
 from service.server import serve
 from service.settings import ROOT, Settings, read_settings
@@ -57,13 +57,17 @@ def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: boo
                 print(f"Using the database of DATABASE_URL: {location(values['DATABASE_URL'])}", flush=True)
             else:
                 print(f"Starting PostgreSQL on {DATA / 'postgres'}", flush=True)
-                values["DATABASE_URL"] = running.enter_context(embedded_postgres(DATA / "postgres"))("tasks")
+                values["DATABASE_URL"] = running.enter_context(embedded_postgres(DATA / "postgres", SERVER_SETTINGS))(
+                    "tasks"
+                )
             settings = read_settings(values)
             family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
             socket.create_server(
                 (settings.host, settings.port), family=family
             ).close()  # fails now if the port is taken
             _bring_up_to_date(settings.database_url, migrate_given or not given)
+            if not given:
+                add_extension(settings.database_url)
             print(_welcome(settings), flush=True)
             if reload:
                 watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_in_child, args=(settings,))

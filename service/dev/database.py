@@ -18,6 +18,10 @@ from service.settings import ROOT
 
 DATA = ROOT / ".data"
 
+SERVER_SETTINGS = {"shared_preload_libraries": "pg_stat_statements"}
+"""For `make report`."""
+
+EXTENSION = Path(__file__).with_name("extension.sql")
 SEED = Path(__file__).with_name("seed.sql")
 SEEDED = {
     "the demo user": (UUID("7a5c0000-0000-4000-8000-000000000001"), 100),
@@ -42,8 +46,14 @@ def development_database(environment: Mapping[str, str]) -> Iterator[str]:
     elif url_of := running_postgres(folder):
         yield url_of("tasks")
     else:
-        with embedded_postgres(folder) as url_of:
+        with embedded_postgres(folder, SERVER_SETTINGS) as url_of:
             yield url_of("tasks")
+
+
+def add_extension(database_url: str) -> None:
+    """Add pg_stat_statements to the database, for `make report`."""
+    with psycopg.connect(for_psycopg(database_url)) as connection:
+        connection.execute(EXTENSION.read_bytes())
 
 
 def psql(environment: Mapping[str, str], statement: str | None) -> int:

@@ -1,0 +1,149 @@
+"""Reads the report from PostgreSQL, in one read-only session."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from service.db.url import for_psycopg, location
+from service.settings import ROOT
+
+FOLDER = Path(__file__).parent
+Row = dict[str, Any]
+
+CONSTANT = re.compile(r"e?'(?:[^']|'')*'|\$\d+|\b\d+\b|\b(?:true|false|null)\b")
+COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+class StatementReport(msgspec.Struct):
+    """One file of sql/: its costs per call, and its plan. None where the server does not tell."""
+
+    name: str
+    index: str
+    """The index that the file's header names."""
+    plan_indexes: list[str] | None = None
+    sorts: bool | None = None
+    plan_error: str | None = None
+    budget: str | None = None
+    calls: int = 0
+    milliseconds: float | None = None
+    buffers: float | None = None
+    wal_bytes: float | None = None
+    rows: float | None = None
+
+
+class Report(msgspec.Struct):
+    """Everything that the report shows."""
+
+    database: str
+    postgresql: str
+    time: datetime
+    notes: list[str]
+    statements: list[StatementReport]
+    tables: list[Row]
+    connections: list[Row]
+    locks: list[Row]
+
+
+def collect(database_url: str) -> Report:
+    """The report of one database. Raises psycopg.Error, and SettingsError for a bad URL."""
+    with psycopg.connect(for_psycopg(database_url), row_factory=dict_row) as connection:
+        connection.prepare_threshold = None
+        connection.read_only = True
+        connection.execute((FOLDER / "begin.sql").read_bytes())
+        notes: list[str] = []
+        costs = _costs(connection, notes)
+        files = sorted(path for path in (ROOT / "sql").glob("*.sql"))
+        statements = [_statement(connection, path, costs) for path in files]
+        if any(statement.plan_error for statement in statements):
+            notes.append("Some plans are missing: this role may not run these statements, or a table is locked.")
+        return Report(
+            location(database_url),
+            str(connection.info.parameter_status("server_version")),
+            datetime.now(UTC),
+            notes,
+            statements,
+            _rows(connection, "tables"),
+            _rows(connection, "connections"),
+            _rows(connection, "locks"),
+        )
+
+
+def normalized(text: str) -> str:
+    """A statement without comments, constants and layout, which pg_stat_statements changes, each version in its way."""
+    text = CONSTANT.sub("?", COMMENT.sub(" ", text).lower())
+    return " ".join(text.rstrip("; \n").split())
+
+
+def _costs(connection: psycopg.Connection[Row], notes: list[str]) -> dict[str, Row]:
+    try:
+        rows = _rows(connection, "statements")
+    except psycopg.Error:
+        notes.append(
+            "No costs: pg_stat_statements is not available. Add it to shared_preload_libraries, restart the server, "
+            "and run `create extension pg_stat_statements` in this database."
+        )
+        return {}
+    if any(row["query"] == "<insufficient privilege>" for row in rows):
+        notes.append("Costs of other roles are hidden: grant pg_read_all_stats to this role.")
+    costs: dict[str, Row] = {}
+    for row in rows:
+        cost = costs.setdefault(normalized(row["query"]), dict.fromkeys(row, 0))
+        for name in ("calls", "milliseconds", "row_count", "buffers", "wal_bytes"):
+            cost[name] += row[name]
+    return costs
+
+
+def _statement(connection: psycopg.Connection[Row], path: Path, costs: dict[str, Row]) -> StatementReport:
+    text = path.read_text()
+    statement = StatementReport(path.stem, _header(text, "index") or "none", budget=_header(text, "budget"))
+    cost = costs.get(normalized(text))
+    if cost and cost["calls"]:
+        calls = statement.calls = int(cost["calls"])
+        statement.milliseconds = float(cost["milliseconds"]) / calls
+        statement.buffers = float(cost["buffers"]) / calls
+        statement.wal_bytes = float(cost["wal_bytes"]) / calls
+        statement.rows = float(cost["row_count"]) / calls
+    try:
+        nodes = list(_nodes(_plan(connection, path.stem, text)))
+    except psycopg.Error as error:
+        statement.plan_error = str(error).splitlines()[0]
+    else:
+        statement.plan_indexes = sorted({node["Index Name"] for node in nodes if "Index Name" in node})
+        statement.sorts = any("Sort" in node["Node Type"] for node in nodes)
+    return statement
+
+
+def _plan(connection: psycopg.Connection[Row], name: str, text: str) -> Row:
+    parameters = max(map(int, re.findall(r"\$(\d+)", COMMENT.sub("", text))), default=0)
+    arguments = f"({', '.join(['null'] * parameters)})" if parameters else ""
+    # A name of its own: behind a pooler, one that an earlier report left would be in the way.
+    name = f"{name}_{token_hex(4)}"
+    plan = (FOLDER / "plan.sql").read_text().format(name=name, text=text.rstrip("; \n"), arguments=arguments)
+    with connection.transaction():
+        cursor = connection.execute(plan.encode())
+        while not cursor.description:
+            cursor.nextset()
+        explained: Row = cursor.fetchall()[0]["QUERY PLAN"][0]["Plan"]
+        return explained
+
+
+def _nodes(plan: Row) -> Any:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _header(text: str, name: str) -> str | None:
+    match = re.search(rf"^-- {name}: (.*)$", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _rows(connection: psycopg.Connection[Row], name: str) -> list[Row]:
+    with connection.transaction():  # a savepoint: a failure ends this query alone
+        return connection.execute((FOLDER / f"{name}.sql").read_bytes()).fetchall()

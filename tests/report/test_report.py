@@ -1,0 +1,130 @@
+"""The DBA's report, on a server with pg_stat_statements after every statement was run, and on one without."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+
+from service.db.migrations import migrate
+from service.db.url import for_psycopg
+from service.dev.database import SEED, SEEDED, SERVER_SETTINGS, add_extension
+from service.dev.postgres import embedded_postgres
+from service.report.collect import collect, normalized
+from service.report.render import as_html, as_text
+from service.settings import ROOT
+from tests.database import locked
+from tests.serving import serving
+
+RUN = {
+    "get_task",
+    "update_task",
+    "update_task_if_match",
+    "delete_task",
+    "create_task",
+    "create_task_once",
+    "create_user",
+}
+
+
+@pytest.fixture(scope="module")
+def used_database() -> Iterator[str]:
+    """A database with example tasks, whose server has counted requests."""
+    with TemporaryDirectory() as folder, embedded_postgres(Path(folder, "postgres"), SERVER_SETTINGS) as url_of:
+        url = url_of("tasks")
+        migrate(url)
+        add_extension(url)
+        with psycopg.connect(for_psycopg(url), cursor_factory=psycopg.RawCursor, autocommit=True) as connection:
+            for user, count in SEEDED.values():
+                connection.execute(SEED.read_bytes(), (user, count))
+            connection.execute("analyze")
+        with serving(database_url=url) as api:
+            ada = api.caller()
+            task = ada.create(title="x").json()["id"]
+            ada.get(task)
+            ada.update(task, title="y")
+            ada.request("PUT", f"{ada.tasks}/{task}", json={"title": "z"}, headers={"If-Match": '"2"'})
+            ada.request("POST", ada.tasks, json={"title": "k"}, headers={"Idempotency-Key": "k"})
+            ada.delete(task)
+        yield url
+
+
+def test_report_has_the_costs_of_each_file_that_was_run(used_database: str) -> None:
+    statements = {statement.name: statement for statement in collect(used_database).statements}
+
+    assert {name for name, statement in statements.items() if statement.calls} >= RUN
+    get = statements["get_task"]
+    assert (get.calls, get.rows, get.sorts) == (1, 1, False)
+    assert get.milliseconds is not None
+    assert get.milliseconds > 0
+    assert statements["create_task"].wal_bytes
+
+
+def test_report_has_the_index_of_each_header_in_the_plan(used_database: str) -> None:
+    statements = {statement.name: statement for statement in collect(used_database).statements}
+
+    for name in ("get_task", "update_task", "delete_task", "complete_task"):
+        assert statements[name].plan_indexes == [statements[name].index] == ["tasks_by_id"]
+
+
+def test_report_has_tables_connections_and_locks(used_database: str) -> None:
+    with serving(database_url=used_database) as api:
+        api.fill()
+        with locked(used_database, "share"):
+            report = collect(used_database)
+
+    tasks = next(table for table in report.tables if table["name"] == "tasks")
+    assert tasks["row_count"] == sum(count for _, count in SEEDED.values())
+    assert (tasks["hot_updates"], tasks["indexes_against_hot"]) == (tasks["updates"], "")
+    assert ("task-service", 2) in [(each["program"], each["connections"]) for each in report.connections]
+    assert [(lock["name"], lock["mode"], lock["granted"]) for lock in report.locks] == [("tasks", "ShareLock", True)]
+
+
+def test_report_is_the_same_as_text_html_and_json(used_database: str) -> None:
+    def run(*arguments: str) -> str:
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": used_database}
+        command = [sys.executable, "-m", "service", "report", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "get_task" in run()
+    assert "<td>get_task</td>" in run("--html")
+    assert "get_task" in [statement["name"] for statement in json.loads(run("--json"))["statements"]]
+
+
+def test_report_changes_nothing_and_says_what_a_role_may_not_see(used_database: str) -> None:
+    with psycopg.connect(for_psycopg(used_database), autocommit=True) as connection:
+        connection.execute("create role reader; grant select on tasks to reader")
+    report = collect(f"{used_database}&options=-c%20role%3Dreader")
+    statements = {statement.name: statement for statement in report.statements}
+
+    assert statements["get_task"].plan_indexes == ["tasks_by_id"]
+    assert statements["update_task"].plan_error == "permission denied for table tasks"
+    assert any(note.startswith("Some plans are missing") for note in report.notes)
+    assert any("grant pg_read_all_stats" in note for note in report.notes)
+    assert "unknown" in as_text(report)
+
+
+def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> None:
+    report = collect(database)
+
+    assert any("create extension pg_stat_statements" in note for note in report.notes)
+    assert {statement.calls for statement in report.statements} == {0}
+    assert "create extension" in as_html(report)
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        "select a from t where b = $1 and c > interval $2 and d is null limit $3",
+        "/* x */ SELECT a\nFROM t -- y\nWHERE b = $1 and c > interval '1 day' and d is null limit 5;",
+    ],
+)
+def test_statement_is_found_without_its_comments_and_constants(counted: str) -> None:
+    text = "-- get: it\nselect a\nfrom t\nwhere b = $1 and c > interval '1 day' and d is null\nlimit 10\n"
+
+    assert normalized(counted) == normalized(text)
