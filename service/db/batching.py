@@ -99,10 +99,12 @@ class ReadBatcher:
     """The batches that are open for further reads, and those in flight.
 
     `uncontended` is whether the next read may go alone at once: the last read met no other, and none is in flight.
+    `batches` counts the batches sent, and `batched_reads` the reads in them.
     """
 
     def __init__(self, pool: Connections, settings: Settings) -> None:
         self.uncontended = True
+        self.batches = self.batched_reads = 0
         self.heavy: dict[tuple[Any, ...], None] = {}
         self._pool = pool
         self._wait_seconds = settings.acquire_timeout
@@ -162,6 +164,8 @@ class ReadBatcher:
         self.close(batch)
         batch.started, self._in_flight[batch] = perf_counter(), self._loop.time()
         self.uncontended = False
+        self.batches += 1
+        self.batched_reads += batch.size
         task = self._loop.create_task(self._run(batch, connection))
         self._tasks.add(task)
         # As a callback, after the callers have gone on: the reads that they send next still join the next batch.

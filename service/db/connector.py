@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from service.db.connection import Connection, connect
+from service.db.failures import description, remedy
 from service.db.statements import tenant_statements
-from service.db.url import for_asyncpg
+from service.db.url import for_asyncpg, location
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Connector:
         self._errors = errors
         self._on_open, self._on_close, self._on_failure = on_open, on_close, on_failure
         self._url = for_asyncpg(settings.database_url)
+        self._location = location(settings.database_url)
         self._statements = tenant_statements()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -79,7 +81,8 @@ class Connector:
                 self.start(attempts - 1)
                 return
             if repr(error) != repr(self.failure):
-                logger.warning("the database cannot be reached: %s: %s", type(error).__name__, error)
+                members = {"database": self._location, "remedy": remedy(error)}
+                logger.warning("the database cannot be reached: %s", description(error), extra={"members": members})
             self.failure = error.with_traceback(None)
             self._on_failure()
         else:

@@ -49,6 +49,16 @@ class Database(Pool):
         self._read_only_backoff = 0.0
         self._read_only_until = 0.0  # no expiry before this monotonic time
 
+    @property
+    def batches(self) -> int:
+        """How many batches of reads were sent."""
+        return self.batcher.batches if self.batcher else 0
+
+    @property
+    def batched_reads(self) -> int:
+        """How many reads these batches carried."""
+        return self.batcher.batched_reads if self.batcher else 0
+
     async def open(self) -> None:
         """Open the pool. Reads are batched where statements are prepared."""
         if self._settings.prepared_statements:

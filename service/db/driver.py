@@ -93,7 +93,6 @@ async def open_connection(url: str, settings: Settings) -> Any:
         # Without a cache, asyncpg sends texts under no name: poolers that keep no statements need that.
         statement_cache_size=100 if settings.prepared_statements else 0,
         max_cached_statement_lifetime=0,
-        server_settings={"application_name": "task-service"},
     )
 
 

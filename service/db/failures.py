@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from service.db.errors import UnsuitableServer
+
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 10.0
@@ -87,6 +89,8 @@ def description(error: BaseException) -> str:
     raised = getattr(error, "server_source_function", None) == "exec_stmt_raise"
     if sqlstate and sqlstate.startswith(WITHOUT_VALUES) and not raised:
         return f"{error.args[0]} ({sqlstate})"  # without DETAIL and HINT
+    if isinstance(error, UnsuitableServer):
+        return str(error)
     if isinstance(error, OSError) and str(error):
         return f"{type(error).__name__}: {error}"
     return f"SQLSTATE {sqlstate}" if sqlstate else type(error).__name__

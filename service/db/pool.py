@@ -60,6 +60,13 @@ class Pool:
         """How many requests have no connection yet."""
         return self.queue.size
 
+    @property
+    def server_version(self) -> str | None:
+        """PostgreSQL's version, such as `16.4`. None without a connection."""
+        for connection in self.connections:
+            return str(connection.driver.get_settings().server_version).split()[0]
+        return None
+
     async def open(self) -> None:
         """Open the pool, and wait for its first connection for ACQUIRE_TIMEOUT. An absent database is no error."""
         self._loop = asyncio.get_running_loop()

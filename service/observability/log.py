@@ -140,6 +140,7 @@ def configure_logging(level: str) -> Output:
     """Send all of this process's log records from `level` up to standard output. Returns what writes them."""
     output = Output(STDOUT)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
-    for library in ("httpx", "uvicorn"):  # at info they tell of each request, and of each step of a start and a stop
-        logging.getLogger(library).setLevel("WARNING" if level == "info" else "NOTSET")
+    if level == "info":
+        for library in ("httpx", "uvicorn"):  # they log each fetch, and each step of a start and a stop
+            logging.getLogger(library).setLevel("WARNING")
     return output

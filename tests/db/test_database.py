@@ -150,7 +150,7 @@ def test_the_service_waits_for_its_database_and_then_for_its_migrations(
         def unready() -> list[str]:
             return [error["msg"] for error in api.anonymous.get("/readyz").json().get("errors", [])]
 
-        assert unready() == ["no connection to the database"]
+        assert unready()[0].startswith("no connection to the database: ")
         assert refused(ada.create(title="x")) == "about:blank"
         postgres.execute("create database {}", name_of(empty_database))
         until(lambda: unready() == ["migrations have not run"])
@@ -415,7 +415,7 @@ def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
         serving(database_url=own_server("tasks").replace("postgres@", "guarded:hunter2@"), log_level="info") as api,
     ):
         admin.execute("create role guarded superuser login password 'another'")
-        until(lambda: "InvalidPassword" in printed.read_text())
+        until(lambda: "password authentication failed" in printed.read_text())
         assert refused(api.caller().list()) == "about:blank"
         admin.execute("alter role guarded password 'hunter2'")
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
@@ -588,7 +588,7 @@ def test_a_write_that_timed_out_is_answered_when_it_has_ended(
 def test_reads_stay_on_their_connections_beside_writes_to_a_read_only_database(
     database: str, rows: Rows, postgres: "Postgres"
 ) -> None:
-    with serving(database_url=database) as api:
+    with serving(database_url=database, probe_interval=60) as api:  # else readiness would try writes too
         ada = api.caller()
         task = ada.create(title="x").json()
         postgres.execute("alter database {} set default_transaction_read_only = on", name_of(database))

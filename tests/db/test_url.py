@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from service.db.url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg, location
 from service.settings import SettingsError
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -70,6 +71,14 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS)
 async def test_database_url_connects(parts: dict[str, str], form: str) -> None:
     assert await seen_by_both(form.format(**parts), "select current_database()") == ("postgres", "postgres")
+
+
+def test_database_url_sets_the_application_name_of_the_service(database: str, rows: Callable[..., list[Any]]) -> None:
+    names = "select distinct application_name from pg_stat_activity where datname = current_database()"
+    for query, name in (("", "task-service"), ("application_name=shop", "shop")):
+        with serving(database_url=f"{database}{'&' if '?' in database else '?'}{query}") as api:
+            api.fill()
+            assert (name,) in rows(names)
 
 
 def test_database_url_with_the_default_schema_is_accepted() -> None:

@@ -94,8 +94,12 @@ def test_readyz_names_a_cause_that_all_statements_share(
         until(lambda: not unready(api))
         rows(change.replace("{}", name))
         rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'task-service'")
-        until(lambda: ada.update(task_id, title="y").status_code == 503 and unready(api))
-        until(lambda: [reason.split()[0] for reason in unready(api)] == reasons)
+        until(
+            lambda: (
+                ada.update(task_id, title="y").status_code == 503
+                and [reason.split()[0] for reason in unready(api)] == reasons
+            )
+        )
         assert api.anonymous.get("/livez").status_code == 200
         rows(undo.replace("{}", name))
         rows("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'task-service'")
