@@ -5,9 +5,12 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from typing import get_args
 from uuid import UUID
 
-from service.settings import SettingsError, read_settings, settings_table
+import msgspec
+
+from service.settings import Settings, SettingsError, read_settings
 
 
 def main() -> None:
@@ -84,6 +87,16 @@ def run(arguments: argparse.Namespace) -> None:
             change_schema(arguments.command, os.environ.get("DATABASE_URL", ""))
 
 
+def settings_table() -> str:
+    """The settings as a Markdown table."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for field in msgspec.structs.fields(Settings):
+        meta = [m for m in get_args(field.type)[1:] if isinstance(m, msgspec.Meta) and m.description][-1]
+        default = "required" if field.required else f"`{field.default}`".lower() if field.default != "" else "-"
+        rows.append(f"| `{field.name.upper()}` | {default} | {meta.description} |")
+    return "\n".join(rows)
+
+
 def change_schema(command: str, database_url: str) -> None:
     """Apply or undo migrations, and print their names."""
     from service.db.migrations import MigrationError, migrate, rollback
@@ -99,7 +112,6 @@ def change_schema(command: str, database_url: str) -> None:
 
 def print_report(form: str) -> None:
     """Print the report of DATABASE_URL, or of the development database if that is not set."""
-    import msgspec
     import psycopg
 
     from service.report.collect import collect

@@ -1,6 +1,6 @@
 """The settings: one frozen Struct, read from the environment once. No other module reads the environment.
 
-The settings table of the documentation is made from this Struct (`python -m service settings`).
+`python -m service settings` prints the table of the documentation, which is made from this Struct.
 """
 
 import re
@@ -44,9 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting. The field `pool_min_size` is the variable `POOL_MIN_SIZE`. Times are in seconds."""
 
     database_url: Annotated[str, Meta(description="PostgreSQL connection URL")]
-    jwt_secret: Annotated[
-        str, Meta(description="HS256 key, at least 32 bytes; set this, `JWKS_URL` or `JWKS_FILE`")
-    ] = ""
+    jwt_secret: Annotated[str, Meta(description="HS256 key, at least 32 bytes; or `JWKS_URL`, or `JWKS_FILE`")] = ""
     jwks_url: Annotated[str, Meta(description="URL of the issuer's key set; https, or http on loopback")] = ""
     jwks_file: Annotated[str, Meta(description="file with the issuer's key set")] = ""
     jwks_refresh: Annotated[Period, Meta(description="time between two fetches of the key set")] = 300
@@ -138,7 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("METRICS_PORT is too close to PORT, or to 65535: each of WORKERS needs a port")
         if self.cors_origins not in ("", "*") and not all(map(ORIGIN, map(str.strip, self.cors_origins.split(",")))):
             raise SettingsError(
-                "CORS_ORIGINS is not a list of origins like https://app.example.com without a path, and not *"
+                "CORS_ORIGINS is not a list of origins like https://app.example.com (no path), or * alone"
             )
 
     def changed(self) -> list[str]:
@@ -194,7 +192,7 @@ def _rule(kind: Any) -> str:
         return "true or false"
     if base is float:
         least = f"at least {bounds['ge']}" if "ge" in bounds else "more than 0"
-        return f"a time in seconds, such as 2, 1.5 or 1500ms: {least} and at most {bounds['le']}"
+        return f"a number, {least} and at most {bounds['le']}; times are in seconds, or have a unit, such as 1500ms"
     if base is int:
         return f"a whole number from {bounds['ge']}" + (f" to {bounds['le']}" if "le" in bounds else " up")
     return "one of " + ", ".join(get_args(base))
@@ -202,13 +200,3 @@ def _rule(kind: Any) -> str:
 
 def _has(meta: Any, bound: str) -> bool:
     return isinstance(meta, Meta) and getattr(meta, bound) is not None
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table."""
-    rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for field in msgspec.structs.fields(Settings):
-        meta = [m for m in get_args(field.type)[1:] if isinstance(m, Meta) and m.description][-1]
-        default = "required" if field.required else f"`{field.default}`".lower() if field.default != "" else "-"
-        rows.append(f"| `{field.name.upper()}` | {default} | {meta.description} |")
-    return "\n".join(rows)

@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec import Meta
 
-from service.settings import ROOT, Settings, SettingsError, read_settings, settings_table
+from service.settings import ROOT, Settings, SettingsError, read_settings
 
 GIVEN = {"DATABASE_URL": "postgresql://ada:hunter2@db.example/tasks", "JWT_SECRET": "hunter2-" * 4}
 
@@ -283,5 +283,5 @@ def test_serve_with_a_setting_at_fault_ends_at_once_and_names_it(changes: dict[s
 def test_settings_prints_the_table_of_the_readme() -> None:
     printed = command("settings").stdout.rstrip()
 
-    assert printed == settings_table()
+    assert [line.split("`")[1].lower() for line in printed.splitlines()[2:]] == list(Settings.__struct_fields__)
     assert printed in (ROOT / "README.md").read_text()
