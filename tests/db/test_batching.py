@@ -56,7 +56,7 @@ async def blocked(rows: Rows, count: int) -> None:
 async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str, owned: dict[UUID, list[UUID]]) -> None:
     users = list(owned)
     chosen = random.Random(0)
-    async with opened(database, max_waiting=20_000) as pool:
+    async with opened(database, max_waiting=20_000, acquire_timeout=30) as pool:
 
         async def read() -> None:
             user, other = chosen.sample(users, 2)
