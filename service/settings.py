@@ -187,7 +187,7 @@ def _converted(name: str, kind: Any, text: str) -> Any:
 
 def _rule(kind: Any) -> str:
     base, *metas = get_args(kind)
-    bounds = {bound: getattr(meta, bound) for meta in metas for bound in ("ge", "gt", "le") if _has(meta, bound)}
+    bounds = {key: value for meta in metas for key in ("ge", "gt", "le") if (value := getattr(meta, key)) is not None}
     if base is bool:
         return "true or false"
     if base is float:
@@ -196,7 +196,3 @@ def _rule(kind: Any) -> str:
     if base is int:
         return f"a whole number from {bounds['ge']}" + (f" to {bounds['le']}" if "le" in bounds else " up")
     return "one of " + ", ".join(get_args(base))
-
-
-def _has(meta: Any, bound: str) -> bool:
-    return isinstance(meta, Meta) and getattr(meta, bound) is not None

@@ -104,7 +104,7 @@ class Health:
             rows = await self._database.probe(APPLIED_MIGRATIONS)
         except Exception as error:  # whatever it is, readiness shows it
             rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
-            self._unreadable = f": {description(error)}. {remedy(error) or ''}".rstrip()
+            self._unreadable = f": {_with_remedy(error)}"
         if rows is not None:
             self._missing = self._bundled - {row[0] for row in rows}
 
@@ -117,7 +117,7 @@ class Health:
                     await self._database.run(statement, NOBODY, *arguments)
                 except Exception as error:  # others, such as a timeout, say nothing of the next statement
                     if _is_shared(error):
-                        failing.append(f"{statement.name} fails: {description(error)}. {remedy(error)}")
+                        failing.append(f"{statement.name} fails: {_with_remedy(error)}")
         self._failing = failing
 
     def _reasons(self) -> list[str]:
@@ -128,7 +128,7 @@ class Health:
                 return [str(failure)]
             if getattr(failure, "sqlstate", None) == NO_SUCH_TABLE:
                 return ["migrations have not run"]
-            return ["no connection to the database" + (f": {description(failure)}" if failure else "")]
+            return ["no connection to the database" + (f": {_with_remedy(failure)}" if failure else "")]
         if age > self._settings.probe_interval + 2 * self._settings.statement_timeout:
             return [f"the database has not answered: {age:.0f} s"]
         if self._missing is None:
@@ -151,6 +151,10 @@ class Health:
         age = time.monotonic() - database.last_response_at
         pool = Pool(len(database.connections), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))
+
+
+def _with_remedy(error: Exception) -> str:
+    return f"{description(error)}. {remedy(error) or ''}".rstrip()
 
 
 def _is_shared(error: Exception) -> bool:
