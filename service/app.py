@@ -11,8 +11,9 @@ from typing import Any
 from starlette.routing import Router as Lifespan
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.compression import compressed
 from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
-from service.api.middleware import across_origins, compressed, refusal_headers
+from service.api.middleware import across_origins, refusal_headers
 from service.api.openapi import docs_page
 from service.api.openapi.docs_page import docs, root
 from service.api.openapi.document import document

@@ -1,4 +1,4 @@
-"""What browsers need besides the operations: calls from pages of other origins (CORS), and compressed lists."""
+"""Calls from pages of other origins (CORS)."""
 
 import logging
 import re
@@ -9,7 +9,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette_compress import CompressMiddleware
 
 from service.api.payloads import problem_response
 from service.api.problems import (
@@ -24,9 +23,6 @@ from service.settings import ORIGIN, Settings
 logger = logging.getLogger(__name__)
 
 RawHeaders = list[tuple[bytes, bytes]]
-
-COMPRESSED_BYTES = 2048
-"""A shorter list is sent as it is: it fits two packets, and compressing takes longer than sending."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 EXPOSED_HEADERS = ("ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "Server-Timing", "X-Request-ID")
@@ -122,16 +118,3 @@ def refusal_headers(settings: Settings) -> Callable[[RawHeaders], Headers]:
         raise NotImplementedError
 
     return CrossOrigins(unused, settings).refusal_headers if settings.cors_origins else lambda _: ()
-
-
-def compressed(app: ASGIApp) -> ASGIApp:
-    """`app` with longer responses compressed by zstd, brotli or gzip, as the client accepts."""
-    compressing = CompressMiddleware(app, minimum_size=COMPRESSED_BYTES)
-
-    def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        for name, _ in scope["headers"]:
-            if name == b"accept-encoding":
-                return compressing(scope, receive, send)
-        return app(scope, receive, send)
-
-    return either

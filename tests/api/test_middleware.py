@@ -1,15 +1,14 @@
 """What browsers need: preflights, headers that a page may read, compressed lists. The rest is in tests/browser."""
 
-import gzip
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from service.api import problems
-from tests.serving import Api, Caller, serving
+from tests.serving import Api, serving
 
 PAGE = "https://tasks.example"
 PREFLIGHT = {
@@ -181,30 +180,3 @@ def test_no_origin_is_allowed_unless_configured(api: Api) -> None:
     response = api.anonymous.get("/livez", headers={"Origin": PAGE})
     assert "access-control-allow-origin" not in response.headers
     assert "vary" not in response.headers
-
-
-@pytest.fixture
-def long_list(ada: Caller, rows: Callable[..., list[Any]]) -> Caller:
-    ada.create(title="the first")
-    rows("insert into tasks (user_id, title) select %s, 'task ' || n from generate_series(1, 1200) as n", ada.id)
-    return ada
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
-def test_list_tasks_of_many_is_compressed_as_accepted(api: Api, long_list: Caller, encoding: str) -> None:
-    plain = long_list.request("GET", long_list.tasks, headers={"Accept-Encoding": "identity"})
-    headers = {"Authorization": f"Bearer {long_list.token}", "Accept-Encoding": encoding}
-    with api.anonymous.stream("GET", long_list.tasks, headers=headers) as response:
-        raw = b"".join(response.iter_raw())
-
-    assert response.headers["content-encoding"] == encoding
-    assert "accept-encoding" in response.headers["vary"].lower()
-    assert len(raw) < len(plain.content) / 4
-    if encoding == "gzip":
-        assert gzip.decompress(raw) == plain.content
-
-
-def test_list_tasks_of_few_is_not_compressed(ada: Caller) -> None:
-    ada.create(title="x")
-
-    assert "content-encoding" not in ada.list().headers
