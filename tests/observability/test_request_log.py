@@ -157,7 +157,7 @@ def test_log_has_no_value_of_a_request_a_row_or_a_setting(proxy: Proxy, rows: Ro
     assert failed.status_code == 500
     assert "hunter2" not in failed.text
     (bug,) = [line for line in logged if "frames" in line]
-    assert (bug["error"], bug["sqlstate"], bug["level"]) == ("PostgresError", "99999", "error")
+    assert (bug["error"], bug["sqlstate"], bug["level"]) == ("UnknownPostgresError", "99999", "error")
     assert bug["message"] == f"create_task failed, request {failed.headers['x-request-id']}"
     assert any("tasks/handlers.py" in frame for frame in bug["frames"])
     assert any("A token is refused" in line["message"] for line in logged if "message" in line)
