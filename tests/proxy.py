@@ -5,15 +5,18 @@ It also counts the round trips and statements of PostgreSQL's protocol (manual, 
 
 import asyncio
 import random
+import ssl
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
 from service.db.url import for_psycopg
+from tests.jwks_server import self_signed
 from tests.serving import until
 
 T = TypeVar("T")
@@ -21,7 +24,17 @@ T = TypeVar("T")
 CHUNK = 65536
 
 SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
-"""A server without TLS answers it with N: PostgreSQL manual, 54.7."""
+"""A server answers it with S if it has TLS, else with N: PostgreSQL manual, 54.7."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """A server's, with a self-signed certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with NamedTemporaryFile() as file:
+        file.write(self_signed())
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 class Messages:
@@ -64,9 +77,12 @@ class Link:
 
 
 class TCPProxy:
-    """Passes on what arrives at `port` of 127.0.0.1 to `target`: a port there, or the path of a Unix socket."""
+    """Passes on what arrives at `port` of 127.0.0.1 to `target`: a port there, or the path of a Unix socket.
 
-    def __init__(self, target: int | str) -> None:
+    With `tls`, its clients must use TLS, and its connections to the target have none.
+    """
+
+    def __init__(self, target: int | str, tls: bool = False) -> None:
         self.port = 0
         self.round_trips = 0
         """How often a client sent something after its server did."""
@@ -79,6 +95,7 @@ class TCPProxy:
         """The answers to a piece that contains these bytes are lost, and with `cutting` the connection too."""
         self.cutting = False
         self._target = target
+        self._tls = tls_context() if tls else None
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -137,6 +154,11 @@ class TCPProxy:
         self._links.add(link)
         with suppress(OSError):
             await self._flowing.wait()
+            if self._tls:
+                if await requests.read(len(SSL_REQUEST)) != SSL_REQUEST:
+                    raise ConnectionRefusedError
+                link.client.write(b"S")
+                await link.client.start_tls(self._tls)
             if isinstance(self._target, str):
                 answers, link.server = await asyncio.open_unix_connection(self._target)
             else:
@@ -180,17 +202,18 @@ class TCPProxy:
 class Proxy:
     """A TCPProxy in front of a database, with an event loop in a thread of its own. `url` leads to it."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, tls: bool = False) -> None:
         given = conninfo_to_dict(for_psycopg(database_url))
         host, port = str(given["host"]), int(given.get("port") or 5432)
         user, password = quote(str(given.get("user") or "")), quote(str(given.get("password") or ""), safe="")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._proxy = self._run(self._made(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port))
+        self._proxy = self._run(self._made(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port, tls))
         self.up()
         self.port = self._proxy.port
-        self.url = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{given['dbname']}?sslmode=disable"
+        mode = "require" if tls else "disable"
+        self.url = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{given['dbname']}?sslmode={mode}"
 
     @property
     def round_trips(self) -> int:
@@ -228,17 +251,17 @@ class Proxy:
         self._loop.close()
 
     @staticmethod
-    async def _made(target: int | str) -> TCPProxy:
-        return TCPProxy(target)
+    async def _made(target: int | str, tls: bool) -> TCPProxy:
+        return TCPProxy(target, tls)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
 
 @contextmanager
-def proxied(database_url: str) -> Iterator[Proxy]:
+def proxied(database_url: str, tls: bool = False) -> Iterator[Proxy]:
     """A proxy in front of the database."""
-    proxy = Proxy(database_url)
+    proxy = Proxy(database_url, tls)
     try:
         yield proxy
     finally:

@@ -20,6 +20,7 @@ import pytest
 from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
 from tests.ports import free_port, listens
+from tests.proxy import proxied
 from tests.serving import SECRET, UNKNOWN, Caller, refused, until
 from tests.wire import Address, Wire, request
 
@@ -93,11 +94,17 @@ def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, 
         assert service.ended() == 0
 
 
-def test_a_request_that_hangs_holds_up_the_stop_no_longer_than_its_deadline(
-    database: str, rows: Callable[..., list[Any]]
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_write_that_hangs_at_the_stop_is_cancelled_at_its_deadline(
+    database: str, rows: Callable[..., list[Any]], tls: bool
 ) -> None:
     settings = {"SHUTDOWN_DELAY": "0", "SHUTDOWN_TIMEOUT": "1", "STATEMENT_TIMEOUT": "60", "ACQUIRE_TIMEOUT": "60"}
-    with served(database, **settings) as service, ThreadPoolExecutor() as threads:
+    settings["POOL_MIN_SIZE"] = "1"  # the lock would also block the preparation of statements on a new connection
+    with (
+        proxied(database, tls) as proxy,
+        served(proxy.url, **settings) as service,
+        ThreadPoolExecutor() as threads,
+    ):
         service.ada.create(title="x")
         with locked(database, "exclusive"):
             hangs = threads.submit(service.ada.create, title="y")
@@ -105,7 +112,7 @@ def test_a_request_that_hangs_holds_up_the_stop_no_longer_than_its_deadline(
             service.process.terminate()
             assert service.ended() == 0
             assert refused(hangs.result()) == UNKNOWN
-            until(lambda: not rows(BLOCKED))  # it was cancelled
+            until(lambda: not rows(BLOCKED))
         assert rows("select title from tasks") == [("x",)]
 
 
