@@ -115,8 +115,8 @@ async def complete_task(request: Request) -> Response:
 
 def _is_empty(body: bytes) -> bool:
     """Whether the body is nothing, `null` or `{}`: some clients cannot send a PATCH without a body."""
-    body = body.strip(JSON_SPACE)
-    return body in (b"", b"null") or (body[:1] == b"{" and body[1:].strip(JSON_SPACE) == b"}")
+    value = body.strip(JSON_SPACE)
+    return not body or value == b"null" or (value[:1] == b"{" and value[1:].strip(JSON_SPACE) == b"}")
 
 
 async def delete_task(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Users, who arrive by token: the row that a user's tasks refer to is created with the first task."""
+"""Users: the row that a user's tasks refer to is created with the first task, from the id in the token."""
 
 from typing import Any
 

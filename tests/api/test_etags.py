@@ -48,7 +48,7 @@ def test_get_task_has_a_tag_that_every_edit_moves(ada: Caller) -> None:
 
 
 @pytest.mark.parametrize("known", FIRST)
-def test_get_task_that_is_known_is_304_without_a_body(ada: Caller, known: str) -> None:
+def test_get_task_with_the_current_etag_is_304_without_a_body(ada: Caller, known: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     response = ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-None-Match": known})
@@ -58,18 +58,18 @@ def test_get_task_that_is_known_is_304_without_a_body(ada: Caller, known: str) -
     assert response.headers["vary"] == "authorization"
 
 
-def test_get_task_that_has_changed_is_sent(ada: Caller) -> None:
+def test_get_task_with_an_old_etag_is_200(ada: Caller) -> None:
     task_id = ada.create(title="x").json()["id"]
     ada.complete(task_id)
 
     assert ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-None-Match": '"1"'}).status_code == 200
 
 
-def test_get_task_that_is_missing_is_404_whatever_is_known(ada: Caller) -> None:
+def test_get_task_that_is_missing_is_404_with_if_none_match(ada: Caller) -> None:
     assert ada.request("GET", f"{ada.tasks}/{uuid4()}", headers={"If-None-Match": "*"}).status_code == 404
 
 
-def test_list_tasks_that_is_known_is_304_until_anything_changes(ada: Caller) -> None:
+def test_list_tasks_with_the_current_etag_is_304_until_a_task_changes(ada: Caller) -> None:
     kept, gone = (ada.create(title=title).json()["id"] for title in ("kept", "gone"))
     changes: list[Callable[[], httpx.Response]] = [
         lambda: ada.update(kept, title="other"),
@@ -85,7 +85,7 @@ def test_list_tasks_that_is_known_is_304_until_anything_changes(ada: Caller) -> 
         assert ada.request("GET", ada.tasks, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_list_tasks_page_that_is_known_is_sent_again_once_another_follows(ada: Caller) -> None:
+def test_list_tasks_page_has_another_etag_once_a_page_follows(ada: Caller) -> None:
     page = f"{ada.tasks}?limit=1&sort=created_at"
     ada.create(title="first")
     tag = ada.request("GET", page).headers["etag"]
@@ -98,7 +98,7 @@ def test_list_tasks_page_that_is_known_is_sent_again_once_another_follows(ada: C
 
 
 @pytest.mark.parametrize("if_match", [*FIRST, '"9999999999", "1"'])
-def test_update_task_at_the_version_asked_for_is_made(ada: Caller, if_match: str) -> None:
+def test_update_task_at_the_version_of_if_match_is_200(ada: Caller, if_match: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     response = put(ada, task_id, if_match)
@@ -118,7 +118,7 @@ def test_update_task_at_another_version_is_412_and_changes_nothing(ada: Caller, 
 
 
 @pytest.mark.parametrize("if_match", FIRST)
-def test_get_task_at_the_version_of_if_match_is_sent(ada: Caller, if_match: str) -> None:
+def test_get_task_at_the_version_of_if_match_is_200(ada: Caller, if_match: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     assert ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-Match": if_match}).status_code == 200
@@ -131,7 +131,7 @@ def test_get_task_at_another_version_than_if_match_is_412(ada: Caller, if_match:
     assert ada.request("GET", f"{ada.tasks}/{task_id}", headers={"If-Match": if_match}).status_code == 412
 
 
-def test_list_tasks_heeds_if_match(ada: Caller) -> None:
+def test_list_tasks_obeys_if_match(ada: Caller) -> None:
     ada.create(title="x")
     tag = ada.list().headers["etag"]
     tags = (tag, tag.replace('"', '"', 1)[:-1] + '-gzip"', "*")
@@ -140,7 +140,7 @@ def test_list_tasks_heeds_if_match(ada: Caller) -> None:
     assert ada.request("GET", ada.tasks, headers={"If-Match": '"1"'}).status_code == 412
 
 
-def test_list_tasks_that_is_streamed_has_no_tag_to_match(ada: Caller) -> None:
+def test_list_tasks_that_is_streamed_has_no_etag(ada: Caller) -> None:
     ada.create(title="x", description="y" * 5000)
 
     assert "etag" not in ada.list().headers
@@ -188,7 +188,7 @@ def test_write_to_a_task_that_if_none_match_names_is_412(ada: Caller, method: st
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES.values(), ids=WRITES)
-def test_write_to_a_task_that_if_none_match_does_not_name_is_made(ada: Caller, method: str, path: str) -> None:
+def test_write_to_a_task_that_if_none_match_does_not_name_succeeds(ada: Caller, method: str, path: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     response = ada.request(
@@ -198,7 +198,7 @@ def test_write_to_a_task_that_if_none_match_does_not_name_is_made(ada: Caller, m
     assert response.is_success
 
 
-def test_complete_task_and_delete_task_heed_if_match(ada: Caller) -> None:
+def test_complete_task_and_delete_task_obey_if_match(ada: Caller) -> None:
     task_id = ada.create(title="x").json()["id"]
     path = f"{ada.tasks}/{task_id}"
 
@@ -220,7 +220,7 @@ def test_if_match_on_a_missing_or_foreign_task_is_404(ada: Caller, bob: Caller) 
 
 
 @pytest.mark.parametrize("value", ["1", "", ",", '"1', '"a"b"', '"1" "2"', "W/1", "*,*", '*, "1"'])
-def test_a_tag_that_is_none_is_422_and_names_the_header(ada: Caller, value: str) -> None:
+def test_if_match_that_is_malformed_is_422_and_names_the_header(ada: Caller, value: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     assert names_header(put(ada, task_id, value), "If-Match")
@@ -228,7 +228,7 @@ def test_a_tag_that_is_none_is_422_and_names_the_header(ada: Caller, value: str)
     assert ada.get(task_id).headers["etag"] == '"1"'
 
 
-def test_tags_in_two_lines_are_one_list(ada: Caller) -> None:
+def test_entity_tags_in_two_headers_are_one_list(ada: Caller) -> None:
     task_id = ada.create(title="x").json()["id"]
     headers = [("Authorization", f"Bearer {ada.token}")]
 

@@ -153,7 +153,7 @@ def test_create_task_from_an_allowed_origin_shows_what_a_page_needs(shared: Api,
     assert shown >= {"ETag", "Link", "Location", "Retry-After", "X-Request-ID", "Server-Timing"}
 
 
-def test_a_refusal_too_can_be_read_by_the_page(shared: Api) -> None:
+def test_problem_can_be_read_by_the_page(shared: Api) -> None:
     response = shared.anonymous.get(f"/api/{shared.caller().id}/tasks", headers={"Origin": PAGE})
 
     assert response.status_code == 401

@@ -1,4 +1,4 @@
-"""The document against the service: what it says is what callers get, on every route. And the page that shows it."""
+"""The OpenAPI document, compared with the service on every route, and the headers of the page that shows it."""
 
 import json
 import re
@@ -35,7 +35,7 @@ IDS = [operation["operationId"] for _, _, operation in OPERATIONS]
 
 @pytest.fixture(scope="module")
 def api(postgres: Postgres, template: str) -> Iterator[Api]:
-    """One service for all of these tests: none minds what another leaves."""
+    """One service for all of these tests: none depends on the tasks of another."""
     with postgres.database(template) as url, serving(database_url=url) as running:
         yield running
 
@@ -69,7 +69,7 @@ def faults(schema: dict[str, Any], value: Any, closed: bool = True) -> list[str]
 
 
 def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Operation, media type, and what the document says of that body, for each body of each answer and request."""
+    """Operation, media type and its documentation, for each body of each response and request."""
     for _, _, operation in OPERATIONS:
         for holder in (operation.get("requestBody", {}), *operation["responses"].values()):
             for media_type, media in holder.get("content", {}).items():
@@ -226,7 +226,7 @@ FIELDS = {
     "If-Match": ["*", '"1"', 'W/"1", "x"', ',"1",, "2",', "1", "", ",", '"1', '"1" "2"', "*,*"],
     "If-None-Match": ["*", '"1"', 'W/"1", "x"', ',"1",, "2",', "1", "", ",", '"1', '"1" "2"', "*,*"],
     "Idempotency-Key": ["x", "~" * 255, "", "~" * 256, "a b"],
-    "X-Request-ID": ["x", "", "what is not sane is replaced"],
+    "X-Request-ID": ["x", "", "an invalid id is replaced"],
 }
 
 
@@ -301,7 +301,7 @@ def test_openapi_documents_each_success(ada: Caller, method: str, path: str, ope
 
 
 @pytest.mark.parametrize("operation", ["list_tasks", "get_task"])
-def test_openapi_documents_what_is_known(ada: Caller, operation: str) -> None:
+def test_openapi_documents_304(ada: Caller, operation: str) -> None:
     known = SUCCESSES[operation](ada, ada.create(title="x").json()["id"])
 
     response = ada.request("GET", known.request.url.path, headers={"If-None-Match": known.headers["etag"]})
@@ -359,7 +359,7 @@ def test_openapi_examples_are_the_answers(ada: Caller, status: str, call: Callab
     assert_example(response)
 
 
-def test_openapi_documents_what_an_absent_database_makes_of_each_operation() -> None:
+def test_openapi_documents_each_503_of_an_absent_database() -> None:
     with serving(database_url="postgresql://nobody@127.0.0.1:9/nothing", connect_timeout="0.5") as api:
         ada = api.caller()
         for operation, call in SUCCESSES.items():
@@ -385,7 +385,7 @@ def test_openapi_documents_a_user_who_is_not_registered(database: str) -> None:
         ("GET", "/health", {"X": "x" * 20_000}, 431),
     ],
 )
-def test_openapi_says_what_is_refused_before_any_operation(
+def test_openapi_lists_the_problems_before_routing(
     api: Api, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
     response = api.anonymous.request(method, path, headers=headers)

@@ -70,7 +70,7 @@ def test_problem_has_the_headers_of_its_status(kind: ProblemType) -> None:
     assert (int(headers.get(b"retry-after", b"0")) > 0) is (kind.status == 503)
 
 
-def test_problem_document_names_each_fault_in_a_string() -> None:
+def test_problem_document_joins_the_errors_in_its_detail() -> None:
     faults = (
         FieldError(["body", "title"], "The title is blank.", "pattern"),
         FieldError(["path", "id"], "The id is not a UUID.", "uuid"),
@@ -127,7 +127,7 @@ def test_problem_document_names_each_fault_in_a_string() -> None:
         ("99999", UNEXPECTED),
     ],
 )
-def test_sqlstate_decides(sqlstate: str, kind: ProblemType) -> None:
+def test_problem_for_sqlstate(sqlstate: str, kind: ProblemType) -> None:
     error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "whatever"})
 
     assert error.sqlstate == sqlstate
@@ -145,11 +145,11 @@ def test_sqlstate_decides(sqlstate: str, kind: ProblemType) -> None:
         (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), INVALID),
     ],
 )
-def test_exception_decides(error: Exception, kind: ProblemType) -> None:
+def test_problem_for_exception(error: Exception, kind: ProblemType) -> None:
     assert problem_for(error).type is kind
 
 
-async def test_constraint_of_every_check_and_reference_decides(database: str, rows: Rows) -> None:
+async def test_problem_for_each_constraint(database: str, rows: Rows) -> None:
     named = rows("select conname from pg_constraint where conrelid = 'tasks'::regclass and contype in ('c', 'f')")
     assert {name for (name,) in named} == CONSTRAINTS.keys()
 
@@ -268,7 +268,7 @@ def test_body_that_is_encoded_is_415(ada: Caller, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity"])
-def test_body_that_is_encoded_as_it_is_is_accepted(ada: Caller, encoding: str) -> None:
+def test_body_of_identity_encoding_is_accepted(ada: Caller, encoding: str) -> None:
     headers = {"Content-Encoding": encoding}
 
     assert ada.request("POST", ada.tasks, json={"title": "x"}, headers=headers).status_code == 201

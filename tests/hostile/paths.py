@@ -47,7 +47,7 @@ ROWS = [
     get("40 15 KB of segments", 404, "{tasks}" + "/x" * 7_500),
     get("40 1 MB", 431, "{tasks}/" + "x" * 1_000_000),
     get("41 absolute form", 200, "http://evil.example{tasks}"),
-    get("41 absolute form without a path", 404, "http://evil.example"),
+    get("41 absolute form without a path", 307, "http://evil.example"),
     Row("41 no slash first", 400, lambda target: request("GET", "api/tasks")),
     *(
         get(f"42 limit {limit[:12]}", 422, f"{{tasks}}?limit={limit}")

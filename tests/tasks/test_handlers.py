@@ -1,4 +1,4 @@
-"""The six operations over HTTP, a block each: every line of the contract that is about tasks."""
+"""The six operations over HTTP, one block for each operation."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def errors(response: Any) -> dict[str, str]:
 # create_task
 
 
-def test_create_task_answers_201_with_the_whole_task_and_where_it_is(ada: Caller) -> None:
+def test_create_task_answers_201_with_the_task_and_its_location(ada: Caller) -> None:
     response = ada.create(title="Buy milk", description="Two litres")
 
     task = response.json()
@@ -47,7 +47,7 @@ def test_create_task_makes_a_version_4_id(ada: Caller) -> None:
     assert UUID(ada.create(title="x").json()["id"]).version == 4
 
 
-def test_create_task_stamps_the_present_in_utc(ada: Caller) -> None:
+def test_create_task_sets_the_current_time_in_utc(ada: Caller) -> None:
     task = ada.create(title="x").json()
 
     assert task["created_at"] == task["updated_at"]
@@ -55,7 +55,7 @@ def test_create_task_stamps_the_present_in_utc(ada: Caller) -> None:
     assert abs(datetime.fromisoformat(task["created_at"]) - datetime.now(UTC)) < timedelta(seconds=1)
 
 
-def test_create_task_ignores_what_is_the_servers_and_what_is_unknown(ada: Caller, bob: Caller) -> None:
+def test_create_task_ignores_ids_timestamps_and_unknown_members(ada: Caller, bob: Caller) -> None:
     given = {"id": str(uuid4()), "user_id": bob.id, "created_at": "1999-01-01T00:00:00Z", "scheduled_date": "x"}
 
     task = ada.create(title="x", **given, updated_at=7, __proto__={}).json()
@@ -139,7 +139,7 @@ def test_create_task_names_what_is_wrong_and_keeps_nothing(ada: Caller, body: An
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_create_task_refuses_what_is_no_json(ada: Caller, body: bytes) -> None:
+def test_create_task_refuses_malformed_json(ada: Caller, body: bytes) -> None:
     response = ada.request("POST", ada.tasks, content=body)
 
     assert set(errors(response)) <= {"body", "body.title"}

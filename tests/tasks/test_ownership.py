@@ -1,4 +1,4 @@
-"""Nobody but their owner reaches tasks: each operation against each stranger, in the order of refusal, and its cost."""
+"""Only their owner reaches tasks: each operation by another user, the order of refusal, and its cost."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -122,7 +122,7 @@ def test_operation_on_another_users_path_is_403(ada: Caller, bob: Caller, method
 
 
 @operations_on_one
-def test_operation_on_another_users_task_answers_as_if_there_were_none(
+def test_operation_on_another_users_task_is_404_like_a_missing_one(
     ada: Caller, bob: Caller, method: str, path: str
 ) -> None:
     task = bob.create(title="x").json()
@@ -157,17 +157,17 @@ def test_operation_on_a_malformed_task_id_names_it(ada: Caller, method: str, pat
 
 
 @every_operation
-def test_operation_without_a_token_is_401_whatever_the_path(api: Api, method: str, path: str) -> None:
+def test_operation_without_a_token_is_401_for_every_path(api: Api, method: str, path: str) -> None:
     refused(api.anonymous.request(method, path.format(user_id="me", id="1"), content=b"{"), UNAUTHORIZED)
 
 
 @operations_on_one
-def test_operation_on_a_malformed_path_is_422_whoever_asks(ada: Caller, bob: Caller, method: str, path: str) -> None:
+def test_operation_on_a_malformed_path_is_422_before_403(ada: Caller, bob: Caller, method: str, path: str) -> None:
     assert places(ada.request(method, path.format(user_id=bob.id, id="1"), content=b"{")) == ["path.id"]
 
 
 @operations_with_a_body
-def test_operation_on_another_users_path_is_403_whatever_the_body(
+def test_operation_on_another_users_path_is_403_for_every_body(
     ada: Caller, bob: Caller, method: str, path: str
 ) -> None:
     refused(ada.request(method, path.format(user_id=bob.id, id=uuid4()), content=b"{"), FORBIDDEN)

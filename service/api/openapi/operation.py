@@ -32,8 +32,8 @@ class ResponseHeader(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """One operation. The route table has its method and path, the handler's docstring its summary and description.
 
-    The problems that follow from the path, the parameters and the body are added by document.py; `problems` has the
-    others, as the examples that the document shows.
+    document.py adds the problems that follow from the path, the parameters and the body. `problems` has the further
+    ones, as the examples that the document shows.
     """
 
     status: int
