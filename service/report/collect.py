@@ -17,6 +17,10 @@ FOLDER = Path(__file__).parent
 Row = dict[str, Any]
 
 CONSTANT = re.compile(r"e?'(?:[^']|'')*'|\$\d+|\b\d+\b|\b(?:true|false|null)\b")
+BUDGET = re.compile(r"(\d+) buffers?(?: and (\d+) a row)?(, no sort)?")
+JUDGED_ROWS = 10_000
+"""PostgreSQL reads a smaller table without its indexes, and rightly so."""
+
 COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -44,6 +48,8 @@ class Report(msgspec.Struct):
     postgresql: str
     time: datetime
     notes: list[str]
+    findings: list[str]
+    """What is worse than the headers of sql/ allow."""
     statements: list[StatementReport]
     tables: list[Row]
     connections: list[Row]
@@ -62,16 +68,36 @@ def collect(database_url: str) -> Report:
         statements = [_statement(connection, path, costs) for path in files]
         if any(statement.plan_error for statement in statements):
             notes.append("Some plans are missing: this role may not run these statements, or a table is locked.")
+        tables = _rows(connection, "tables")
+        judged = any(table["name"] == "tasks" and table["row_count"] >= JUDGED_ROWS for table in tables)
         return Report(
             location(database_url),
             str(connection.info.parameter_status("server_version")),
             datetime.now(UTC),
             notes,
+            [finding for statement in statements for finding in findings(statement, plans=judged)],
             statements,
-            _rows(connection, "tables"),
+            tables,
             _rows(connection, "connections"),
             _rows(connection, "locks"),
         )
+
+
+def findings(statement: StatementReport, plans: bool) -> list[str]:
+    """What a statement costs beyond its budget; with `plans`, also a plan without its index or with a sort."""
+    found = []
+    budget = BUDGET.match(statement.budget or "")
+    if budget and statement.buffers is not None:
+        allowed = int(budget[1]) + int(budget[2] or 0) * (statement.rows or 0)
+        if statement.buffers > allowed:
+            found.append(f"{statement.name}: {statement.buffers:.1f} buffers a call, its budget is {allowed:.0f}")
+    if plans and statement.plan_indexes is not None:
+        index = re.match(r"\w+", statement.index)
+        if index and index[0] not in ("none", *statement.plan_indexes):
+            found.append(f"{statement.name}: the plan does not use {index[0]}: run analyze, see its plan")
+        if budget and budget[3] and statement.sorts:
+            found.append(f"{statement.name}: the plan sorts, which its budget excludes")
+    return found
 
 
 def normalized(text: str) -> str:

@@ -22,7 +22,7 @@ th:first-child, td:first-child { text-align: left }
 
 def as_text(report: Report) -> str:
     """The report as aligned tables."""
-    parts = [_title(report), *(f"Note: {note}" for note in report.notes)]
+    parts = [_title(report), *_remarks(report)]
     for heading, columns, rows in _tables(report):
         widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
         lines = [
@@ -36,7 +36,7 @@ def as_text(report: Report) -> str:
 def as_html(report: Report) -> str:
     """The report as a page without scripts or other files."""
     title = escape(_title(report))
-    parts = [f"<h1>{title}</h1>", *(f"<p>Note: {escape(note)}</p>" for note in report.notes)]
+    parts = [f"<h1>{title}</h1>", *(f"<p>{escape(remark)}</p>" for remark in _remarks(report))]
     for heading, columns, rows in _tables(report):
         parts.append(f"<h2>{escape(heading)}</h2>")
         if not rows:
@@ -51,6 +51,13 @@ def as_html(report: Report) -> str:
 
 def _title(report: Report) -> str:
     return f"Task service on {report.database}, PostgreSQL {report.postgresql}, {report.time:%Y-%m-%d %H:%M} UTC"
+
+
+def _remarks(report: Report) -> list[str]:
+    return [
+        *(f"Note: {note}" for note in report.notes),
+        *(f"Finding: {finding}" for finding in report.findings or ["none"]),
+    ]
 
 
 def _tables(report: Report) -> list[Table]:

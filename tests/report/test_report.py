@@ -15,7 +15,7 @@ from service.db.migrations import migrate
 from service.db.url import for_psycopg
 from service.dev.database import SEED, SEEDED, SERVER_SETTINGS, add_extension
 from service.dev.postgres import embedded_postgres
-from service.report.collect import collect, normalized
+from service.report.collect import StatementReport, collect, findings, normalized
 from service.report.render import as_html, as_text
 from service.settings import ROOT
 from tests.database import locked
@@ -115,6 +115,27 @@ def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> 
     assert any("create extension pg_stat_statements" in note for note in report.notes)
     assert {statement.calls for statement in report.statements} == {0}
     assert "create extension" in as_html(report)
+
+
+@pytest.mark.parametrize(
+    ("budget", "buffers", "indexes", "sorts", "found"),
+    [
+        ("5 buffers, no sort", 5.0, ["by_id"], False, []),
+        ("5 buffers, no sort", 5.1, ["by_id"], False, ["get: 5.1 buffers a call, its budget is 5"]),
+        ("5 buffers and 2 a row, no sort", 25.0, ["by_id"], False, []),
+        ("5 buffers, no sort", 1.0, [], True, ["get: the plan does not use by_id", "get: the plan sorts"]),
+        ("none: it sorts", 9999.0, ["by_id"], True, []),
+        (None, None, None, None, []),
+    ],
+)
+def test_finding_is_what_a_header_does_not_allow(
+    budget: str | None, buffers: float | None, indexes: list[str] | None, sorts: bool | None, found: list[str]
+) -> None:
+    statement = StatementReport("get", "by_id", indexes, sorts, budget=budget, buffers=buffers, rows=10)
+
+    assert [
+        finding[: len(start)] for finding, start in zip(findings(statement, plans=True), found, strict=True)
+    ] == found
 
 
 @pytest.mark.parametrize(
