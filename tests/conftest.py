@@ -25,7 +25,8 @@ from service.settings import ROOT
 from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
-TEMPLATE = "task_template"
+TEMPLATE = f"task_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+"""Each worker of pytest-xdist has its own: on a server of TEST_DATABASE_URL they would drop each other's."""
 
 CITUS = os.environ.get("TEST_CITUS_URL")
 
@@ -42,6 +43,12 @@ class Postgres:
 
     def execute(self, statement: LiteralString, *names: str) -> None:
         self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def terminate(self, database: str) -> None:
+        """End every session in the database."""
+        self._admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", (database,)
+        )
 
     @contextmanager
     def database(self, template: str) -> Iterator[str]:
@@ -90,7 +97,7 @@ def template(postgres: Postgres) -> Iterator[str]:
         distribute(postgres.url(TEMPLATE))
         # Its maintenance daemon keeps a session in each database, and a template may have none.
         postgres.execute("alter database {} with allow_connections false", TEMPLATE)
-        postgres.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'task_template'")
+        postgres.terminate(TEMPLATE)
     yield TEMPLATE
     postgres.execute("drop database {} with (force)", TEMPLATE)
 
