@@ -28,11 +28,12 @@ SHOWN = 50
 TEXT = """\
 # Benchmarks
 
-What a request costs this service, and what it would cost two others. Written by `make bench ARGS=--write`
-on {date}, commit {commit}. The figures are this machine's alone: what carries over is how the subjects compare.
+After reading this page you can compare what a request costs in this service, in a minimal one and in the design that it
+replaces. Written by `make bench ARGS=--write` on {date}, commit {commit}.
+The figures are of one machine: only the ratios between the subjects apply to other machines.
 
 - **service** is this service, as `make serve` starts it, with one process.
-- **floor** is the least that a read costs the usual way ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
+- **floor** is the least that a read costs ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
   uvicorn that fetches once from asyncpg's pool. No routing, no token, no validation.
 - **sqlmodel** is the design that this service replaces ([bench/seed.py](../bench/seed.py)): FastAPI, SQLModel and
   SQLAlchemy on asyncpg, with the pool settings that it came with: 5 connections, up to 15 more, pinged before each use.

@@ -1,4 +1,4 @@
-"""The pages for readers: each link leads somewhere; each test, target, file and setting that they name is there."""
+"""The pages: each link leads somewhere; each test, target, file, module and setting that they name is there."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from service.__main__ import settings_table
 from service.settings import ROOT, Settings
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("examples/*/*.md")]
 
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|^    [^\n]*|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+
+README_LINES = 180
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -79,3 +82,34 @@ def test_operations_page_names_every_metric_and_no_other() -> None:
 
     assert set(re.findall(r"\btask_service_\w+?(?=_total\b|_bucket\b|_count\b|\b)", page)) == metrics
     assert set(re.findall(r"^\| `(\w+?)(?:_total)?` \|", page, re.MULTILINE)) >= metrics
+
+
+def test_readme_is_short_and_its_settings_have_their_defaults() -> None:
+    page = (ROOT / "README.md").read_text()
+    row = re.compile(r"^\| `([A-Z_]+)` \| (\S+) \|", re.MULTILINE)
+    named = row.findall(page)
+
+    assert len(page.splitlines()) <= README_LINES
+    assert len(named) == 10
+    assert set(named) <= set(row.findall(settings_table()))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_page_begins_with_what_its_reader_can_do_then(page: Path) -> None:
+    assert re.match(r"# .+\n\nAfter (reading )?this page you ", page.read_text())
+
+
+def test_architecture_page_names_every_module_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    parts = re.split(r"^### `service/(\w*)/?`.*$", page, flags=re.MULTILINE)
+    folders = dict(zip(parts[1::2], parts[2::2], strict=True))
+    named = {
+        f"{folder}/{name}"
+        for folder in folders
+        for name in re.findall(r"^\| `(\S+\.py)`", folders[folder], re.MULTILINE)
+    }
+    modules = {
+        path.relative_to(ROOT / "service") for path in ROOT.glob("service/**/*.py") if path.name != "__init__.py"
+    }
+
+    assert named == {str(path) if len(path.parts) > 1 else f"/{path}" for path in modules}

@@ -280,8 +280,8 @@ def test_serve_with_a_setting_at_fault_ends_at_once_and_names_it(changes: dict[s
     assert "hunter2" not in ended.stdout + ended.stderr
 
 
-def test_settings_prints_the_table_of_the_readme() -> None:
+def test_settings_prints_the_table_of_the_configuration_page() -> None:
     printed = command("settings").stdout.rstrip()
 
     assert [line.split("`")[1].lower() for line in printed.splitlines()[2:]] == list(Settings.__struct_fields__)
-    assert printed in (ROOT / "README.md").read_text()
+    assert f"<!-- settings -->\n{printed}\n<!-- /settings -->\n" in (ROOT / "docs" / "configuration.md").read_text()
