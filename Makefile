@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed report frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
-.PHONY: bench load soak faults hostile fuzz compat proxies deploy-check
+.PHONY: bench scale load soak faults hostile fuzz compat proxies deploy-check
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -39,6 +39,9 @@ test: .venv/test .venv-load/made ## run the tests, on a PostgreSQL of their own 
 
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
 	@$(RUN) bench $(ARGS)
+
+scale: .venv/dev ## measure each statement on ten million tasks, in some 15 minutes (ARGS="--tasks 400000": fewer)
+	@$(RUN) bench.scale $(ARGS)
 
 load: .venv/dev .venv-load/made ## locust: 50 users for one minute; fails on errors or a slow p95 (ARGS="--help")
 	@$(RUN) load $(ARGS)
