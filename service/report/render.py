@@ -9,7 +9,7 @@ Table = tuple[str, list[str], list[list[str]]]
 """Heading, columns, rows."""
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 85rem; margin: 2rem auto; padding: 0 1rem }
 :root { color-scheme: light dark }
 h2 { margin-top: 2rem }
 .table { overflow-x: auto }
@@ -125,7 +125,7 @@ def _statement(statement: StatementReport) -> list[str]:
         statement.index.partition(":")[0],
         plan,
         sort,
-        statement.budget or "-",
+        (statement.budget or "-").partition(":")[0],
     ]
 
 

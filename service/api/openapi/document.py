@@ -13,8 +13,9 @@ from service.api.openapi.operation import REQUEST_ID, RESPONSE_HEADERS, JSONObje
 from service.api.payloads import PROBLEM
 from service.api.problems import HEADERS_TOO_LARGE, Problem, ProblemDocument, ProblemType, invalid
 from service.api.routing import Route
+from service.version import VERSION
 
-VERSION = "0.1.0"
+
 LICENSE = {"name": "MIT", "identifier": "MIT"}
 CONTACT = {"name": "The task service authors"}
 
