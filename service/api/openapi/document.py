@@ -15,7 +15,6 @@ from service.api.problems import HEADERS_TOO_LARGE, Problem, ProblemDocument, Pr
 from service.api.routing import Route
 from service.version import VERSION
 
-
 LICENSE = {"name": "MIT", "identifier": "MIT"}
 CONTACT = {"name": "The task service authors"}
 
