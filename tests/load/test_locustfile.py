@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from service.api.openapi.document import VERSION
 from service.settings import ROOT
+from service.version import VERSION
 from tests.ports import free_port, listens
 from tests.serving import Api, until
 
