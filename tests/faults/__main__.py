@@ -11,55 +11,62 @@ from time import monotonic
 
 import uvloop
 
-from tests.faults import client_rows, network_rows, pool_rows, process_rows, replication_rows, server_rows
+from tests.faults import (
+    client_scenarios,
+    network_scenarios,
+    pool_scenarios,
+    process_scenarios,
+    replication_scenarios,
+    server_scenarios,
+)
 from tests.faults.checker import Outcome, judge
+from tests.faults.environment import Environment, Skipped
 from tests.faults.postgres import prepare
-from tests.faults.stage import Skipped, Stage
 
-Row = Callable[[Stage], Awaitable[None]]
+Scenario = Callable[[Environment], Awaitable[None]]
 
-ROWS: list[Row] = [
-    server_rows.backend_killed,
-    server_rows.terminate_storm,
-    server_rows.cancel_storm,
-    server_rows.fast_restart,
-    server_rows.crash_restart,
-    server_rows.frozen_server,
-    server_rows.frozen_backend,
-    network_rows.black_hole,
-    network_rows.half_open,
-    network_rows.refused,
-    network_rows.slow_network,
-    network_rows.answer_lost,
-    pool_rows.pool_exhaustion,
-    pool_rows.overload,
-    pool_rows.connection_limit,
-    pool_rows.row_lock,
-    server_rows.full_disk,
-    replication_rows.failover_sync,
-    replication_rows.failover_async,
-    replication_rows.standby_gone,
-    replication_rows.read_only,
-    process_rows.worker_killed,
-    process_rows.rolling_stop,
-    client_rows.slow_senders,
-    client_rows.slow_readers,
-    client_rows.vanishing_clients,
-    process_rows.schema_change,
-    process_rows.migrators,
-    process_rows.bad_address,
+SCENARIOS: list[Scenario] = [
+    server_scenarios.backend_killed,
+    server_scenarios.terminate_storm,
+    server_scenarios.cancel_storm,
+    server_scenarios.fast_restart,
+    server_scenarios.crash_restart,
+    server_scenarios.frozen_server,
+    server_scenarios.frozen_backend,
+    network_scenarios.black_hole,
+    network_scenarios.half_open,
+    network_scenarios.refused,
+    network_scenarios.slow_network,
+    network_scenarios.answer_lost,
+    pool_scenarios.pool_exhaustion,
+    pool_scenarios.overload,
+    pool_scenarios.connection_limit,
+    pool_scenarios.row_lock,
+    server_scenarios.full_disk,
+    replication_scenarios.failover_sync,
+    replication_scenarios.failover_async,
+    replication_scenarios.standby_gone,
+    replication_scenarios.read_only,
+    process_scenarios.worker_killed,
+    process_scenarios.rolling_stop,
+    client_scenarios.slow_senders,
+    client_scenarios.slow_readers,
+    client_scenarios.vanishing_clients,
+    process_scenarios.schema_change,
+    process_scenarios.migrators,
+    process_scenarios.bad_address,
 ]
 
 COLUMNS = "{:<17} {:>7} {:>6} {:>6} {:>5} {:>10} {:>8} {:>7} {:>8} {:>5}  {}"
 HEADINGS = ("fault", "answers", "503", "saved", "lost", "no problem", "slowest", "healed", "restarts", "took", "")
 
-ROW_SECONDS = 60
+SCENARIO_SECONDS = 60
 """A fault that is not over by then has broken the service, or itself."""
 
 
 def main() -> None:
     """Makes the faults that are named, or all. Exits with status 1 when a promise broke."""
-    names = [row.__name__ for row in ROWS]
+    names = [scenario.__name__ for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Break each dependency in turn.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     chosen = parser.parse_args().names
@@ -70,36 +77,36 @@ def main() -> None:
     broken = []
     with TemporaryDirectory(prefix="faults-") as folder:
         prepare(Path(folder, "prepared"))
-        for row in ROWS:
-            if not chosen or row.__name__ in chosen:
-                outcome = uvloop.run(outcome_of(row, Path(folder)))
-                print_row(row.__name__, outcome)
+        for scenario in SCENARIOS:
+            if not chosen or scenario.__name__ in chosen:
+                outcome = uvloop.run(outcome_of(scenario, Path(folder)))
+                print_outcome(scenario.__name__, outcome)
                 if outcome.broken:
-                    broken.append(row.__name__)
+                    broken.append(scenario.__name__)
     print(f"{monotonic() - began:.0f} s; promises broken in: {', '.join(broken) or 'none'}")
     sys.exit(bool(broken))
 
 
-async def outcome_of(row: Row, folder: Path) -> Outcome:
-    """Makes one fault, on a stage of its own."""
+async def outcome_of(scenario: Scenario, folder: Path) -> Outcome:
+    """Makes one fault, in an environment of its own."""
     began = monotonic()
     with TemporaryDirectory(dir=folder) as own:
         Path(own).chmod(0o711)  # PostgreSQL may run as another user, and must get through
-        stage = Stage(folder / "prepared", Path(own))
+        environment = Environment(folder / "prepared", Path(own))
         try:
-            async with asyncio.timeout(ROW_SECONDS), stage.ending:
-                await row(stage)
-                outcome = await judge(stage)
+            async with asyncio.timeout(SCENARIO_SECONDS), environment.ending:
+                await scenario(environment)
+                outcome = await judge(environment)
         except Skipped as reason:
             outcome = Outcome(notes=[f"skipped: {reason}"])
         except Exception as error:  # the other faults are still worth making
             traceback.print_exc()
-            outcome = Outcome(broken=[*stage.broken, f"it could not be made: {type(error).__name__}: {error}"])
+            outcome = Outcome(broken=[*environment.broken, f"it could not be made: {type(error).__name__}: {error}"])
     outcome.took = monotonic() - began
     return outcome
 
 
-def print_row(name: str, seen: Outcome) -> None:
+def print_outcome(name: str, seen: Outcome) -> None:
     """Prints the fault's line of the table, and beneath it the promises that broke."""
     slowest, healed = ("-" if time is None else f"{time:.2f} s" for time in (seen.slowest, seen.healed))
     counts = (seen.answers, seen.refused, seen.saved, seen.lost, seen.no_problem)

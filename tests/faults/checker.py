@@ -5,7 +5,7 @@ from typing import LiteralString
 
 import msgspec
 
-from tests.faults.stage import Stage
+from tests.faults.environment import Environment
 
 HEALING = 2.0
 """Seconds from the end of a fault to the first success."""
@@ -32,39 +32,45 @@ class Outcome(msgspec.Struct):
     notes: list[str] = []
 
 
-async def judge(stage: Stage) -> Outcome:
+async def judge(environment: Environment) -> Outcome:
     """Ends the load, compares what it was told with what is there, and adds this to what the fault found by itself."""
-    outcome = Outcome(broken=stage.broken, notes=stage.notes)
-    if stage.load and stage.truth:
-        load, journal = stage.load, stage.load.journal
+    outcome = Outcome(broken=environment.broken, notes=environment.notes)
+    if environment.load and environment.reference:
+        load, journal = environment.load, environment.load.journal
         await load.stop()
-        difference = journal.compare(title for (title,) in await stage.truth.execute(TITLES, load.users))
+        difference = journal.compare(title for (title,) in await environment.reference.execute(TITLES, load.users))
         outcome.saved, outcome.lost = journal.acknowledged, difference.lost
-        stage.require(bool(difference.lost) == stage.expects_loss, f"{difference.lost} tasks not as acknowledged")
-        stage.require(not journal.missing or stage.expects_loss, f"{journal.missing} tasks gone that were acknowledged")
-        stage.require(not difference.twice, f"{difference.twice} tasks made twice")
-        undeclared = difference.undeclared and not stage.expects_loss  # a task that is lost may look deleted
-        stage.require(not undeclared, f"{difference.undeclared} writes refused flatly, and done")
-        stage.require(not load.wrong, f"{len(load.wrong)} reads of something else")
+        environment.require(
+            bool(difference.lost) == environment.expects_loss, f"{difference.lost} tasks not as acknowledged"
+        )
+        environment.require(
+            not journal.missing or environment.expects_loss, f"{journal.missing} tasks gone that were acknowledged"
+        )
+        environment.require(not difference.twice, f"{difference.twice} tasks made twice")
+        undeclared = difference.undeclared and not environment.expects_loss  # a task that is lost may look deleted
+        environment.require(not undeclared, f"{difference.undeclared} writes refused flatly, and done")
+        environment.require(not load.wrong, f"{len(load.wrong)} reads of something else")
         if load.healed_at:
             outcome.healed = load.recovery()
-            stage.require(outcome.healed is not None and outcome.healed <= HEALING, "it does not heal in time")
-    answers = [answer for service in stage.services for caller in service.callers for answer in caller.answers]
+            environment.require(outcome.healed is not None and outcome.healed <= HEALING, "it does not heal in time")
+    answers = [answer for service in environment.services for caller in service.callers for answer in caller.answers]
     outcome.answers = len(answers)
     outcome.refused = sum(answer.status == 503 for answer in answers)
     outcome.no_problem = sum(answer.status >= 400 and answer.problem is None for answer in answers)
-    stage.require(not outcome.no_problem, f"{outcome.no_problem} refusals that are no problem document")
+    environment.require(not outcome.no_problem, f"{outcome.no_problem} refusals that are no problem document")
     strange = Counter(answer.status for answer in answers if not answer.succeeded and answer.status not in (0, 503))
-    if not stage.expects_loss:
-        stage.require(not strange, f"answers that nobody asked for: {dict(strange)}")
-    for service in stage.services:
-        stage.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
+    if not environment.expects_loss:
+        environment.require(not strange, f"answers that nobody asked for: {dict(strange)}")
+    for service in environment.services:
+        environment.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
     unanswered = sum(not answer.status for answer in answers)
-    stage.require(stage.hangs_up or not unanswered, f"{unanswered} calls without an answer")
+    environment.require(environment.hangs_up or not unanswered, f"{unanswered} calls without an answer")
     outcome.slowest = max((answer.seconds for answer in answers), default=None)
-    for service in stage.services:
+    for service in environment.services:
         limit = service.settings.acquire_timeout + service.settings.statement_timeout + SLACK
-        stage.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
-    outcome.restarts = sum(service.restarts for service in stage.services)
-    stage.require(outcome.restarts == stage.expected_restarts, f"{outcome.restarts} restarts of the service")
+        environment.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
+    outcome.restarts = sum(service.restarts for service in environment.services)
+    environment.require(
+        outcome.restarts == environment.expected_restarts, f"{outcome.restarts} restarts of the service"
+    )
     return outcome

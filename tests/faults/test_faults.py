@@ -9,7 +9,7 @@ import pytest
 from tests.faults.client import Answer, p99
 from tests.faults.crowd import Crowd
 from tests.faults.journal import UNKNOWN, Journal
-from tests.faults.pool_rows import served
+from tests.faults.pool_scenarios import served
 from tests.faults.service_process import ServiceProcess
 
 

@@ -10,8 +10,8 @@ from typing import LiteralString
 
 import msgspec
 
+from tests.faults.environment import Environment
 from tests.faults.load import Load
-from tests.faults.stage import Stage
 
 CROWD = 500
 QUIET = 3.0
@@ -49,9 +49,9 @@ class Ready(msgspec.Struct):
     pool: Pool
 
 
-async def slow_senders(stage: Stage) -> None:
+async def slow_senders(environment: Environment) -> None:
     """250 connections that trickle their headers, and 250 their body"""
-    _, load = await stage.usual()
+    _, load = await environment.usual()
     await asyncio.sleep(QUIET)
     began = monotonic()
     user = load.service.caller()
@@ -59,12 +59,12 @@ async def slow_senders(stage: Stage) -> None:
     closed = await asyncio.gather(*(trickle(load.service.port, half[n % 2]) for n in range(CROWD)))
     for name, limit, ends in (("headers", 5, closed[::2]), ("body", 10, closed[1::2])):
         seconds = max(seconds for _, seconds in ends)
-        stage.notes.append(f"slow {name} closed after {seconds:.1f} s")
-        stage.require(seconds < limit + 1.5, f"slow {name} not closed within {limit} s")
+        environment.notes.append(f"slow {name} closed after {seconds:.1f} s")
+        environment.require(seconds < limit + 1.5, f"slow {name} not closed within {limit} s")
         answered = sum(answer.startswith(b"HTTP/1.1 408") for answer, _ in ends)
         # a byte that crosses the answer on its way resets the connection, and the answer is lost
-        stage.require(answered > 0.9 * len(ends), f"of {len(ends)} slow {name} {answered} answered with 408")
-    await compare(stage, load, began, began)
+        environment.require(answered > 0.9 * len(ends), f"of {len(ends)} slow {name} {answered} answered with 408")
+    await compare(environment, load, began, began)
     await load.healed()
 
 
@@ -85,7 +85,7 @@ async def trickle(port: int, request: bytes) -> tuple[bytes, float]:
     return b"", seconds
 
 
-async def compare(stage: Stage, load: Load, quiet_until: float, began: float) -> None:
+async def compare(environment: Environment, load: Load, quiet_until: float, began: float) -> None:
     """Compares the p99 of others since `began` with what it was before, and what it is afterwards."""
     ended = monotonic()
     await asyncio.sleep(QUIET)
@@ -93,13 +93,15 @@ async def compare(stage: Stage, load: Load, quiet_until: float, began: float) ->
         load.p99(since, until)
         for since, until in ((quiet_until - QUIET, quiet_until), (began, ended), (ended, monotonic()))
     )
-    stage.notes.append(f"p99 of others {before * 1000:.0f}, {now * 1000:.0f}, {after * 1000:.0f} ms")
-    stage.require(now < 2 * max(before, after, NOISE), "the others' p99 is more than twice what it is without them")
+    environment.notes.append(f"p99 of others {before * 1000:.0f}, {now * 1000:.0f}, {after * 1000:.0f} ms")
+    environment.require(
+        now < 2 * max(before, after, NOISE), "the others' p99 is more than twice what it is without them"
+    )
 
 
-async def slow_readers(stage: Stage) -> None:
+async def slow_readers(environment: Environment) -> None:
     """500 connections that ask for a list of 1.4 MB and do not read it"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     await asyncio.sleep(QUIET)
     quiet_until, memory = monotonic(), load.service.memory()
     user = load.service.caller()
@@ -116,16 +118,16 @@ async def slow_readers(stage: Stage) -> None:
         await asyncio.sleep(1)  # the first of their pages has been made, and the next must wait
         began = monotonic()
         await asyncio.sleep(QUIET)
-        await at_rest(stage, load)
+        await at_rest(environment, load)
         grown = load.service.memory() - memory
-    stage.notes.append(f"memory grew by {grown:.0f} MB")
-    stage.require(grown < 0.5 * CROWD, "memory grows by more than 0.5 MB for each")
-    await compare(stage, load, quiet_until, began)
+    environment.notes.append(f"memory grew by {grown:.0f} MB")
+    environment.require(grown < 0.5 * CROWD, "memory grows by more than 0.5 MB for each")
+    await compare(environment, load, quiet_until, began)
 
 
-async def vanishing_clients(stage: Stage) -> None:
+async def vanishing_clients(environment: Environment) -> None:
     """900 clients a second, for 3 s, who reset their connection in the middle of a call"""
-    _, load = await stage.usual()
+    _, load = await environment.usual()
     user = load.service.caller()
     requests = [user.request("GET", user.tasks), user.request("POST", user.tasks, b'{"title": "gone"}')]
     for _ in range(300):
@@ -136,10 +138,10 @@ async def vanishing_clients(stage: Stage) -> None:
             asyncio.get_running_loop().call_later(random.uniform(0, 0.005), vanishing.close)
         await asyncio.sleep(0.01)
     await load.healed()
-    await at_rest(stage, load)
+    await at_rest(environment, load)
 
 
-async def at_rest(stage: Stage, load: Load) -> None:
+async def at_rest(environment: Environment, load: Load) -> None:
     """Checks that there are moments in which no connection to the database is in use."""
     pool = Pool(0, -1, 0)
     give_up = monotonic() + REST
@@ -148,5 +150,5 @@ async def at_rest(stage: Stage, load: Load) -> None:
         answer = await load.service.get("/readyz")
         if answer.succeeded:
             pool = msgspec.json.decode(answer.body, type=Ready).pool
-    stage.notes.append(f"{pool.idle} of {pool.open} connections idle")
-    stage.require(pool.idle == pool.open and not pool.waiting, "connections to the database are still in use")
+    environment.notes.append(f"{pool.idle} of {pool.open} connections idle")
+    environment.require(pool.idle == pool.open and not pool.waiting, "connections to the database are still in use")

@@ -12,10 +12,10 @@ import psutil
 
 from service.db.migrations import bundled
 from service.settings import ROOT
+from tests.faults.environment import Environment
 from tests.faults.load import Created, Load
 from tests.faults.postgres import Server
 from tests.faults.service_process import ServiceProcess
-from tests.faults.stage import Stage
 
 SCHEMA_CHANGES: tuple[LiteralString, ...] = (
     "alter table tasks add column priority integer",
@@ -30,11 +30,11 @@ REPLACED = 6.0
 """Seconds: uvicorn looks twice a second, and waits for 5 s when a worker dies as it is asked whether it lives."""
 
 
-async def worker_killed(stage: Stage) -> None:
+async def worker_killed(environment: Environment) -> None:
     """kill -9 of one of two workers: the other serves on, and a new one comes"""
-    server, load = await stage.usual(WORKERS="2")
-    stage.expected_restarts = 1
-    stage.hangs_up = True
+    server, load = await environment.usual(WORKERS="2")
+    environment.expected_restarts = 1
+    environment.hangs_up = True
     service = load.service
     worker = service.workers()[0]
     ports = [c.laddr.port for c in psutil.Process(worker).net_connections() if c.raddr and c.raddr.port == server.port]
@@ -44,17 +44,17 @@ async def worker_killed(stage: Stage) -> None:
     while len(service.workers()) < 2 or worker in service.workers():
         await asyncio.sleep(0.02)
     seconds = monotonic() - killed_at
-    stage.notes.append(f"a new worker after {seconds:.1f} s")
-    stage.require(seconds < REPLACED, f"no new worker within {REPLACED:.0f} s")
+    environment.notes.append(f"a new worker after {seconds:.1f} s")
+    environment.require(seconds < REPLACED, f"no new worker within {REPLACED:.0f} s")
     await asyncio.sleep(1)
     left = await server.execute("select pid from pg_stat_activity where client_port = any(%s)", ports)
-    stage.require(bool(ports) and not left, f"{len(left)} connections of the dead worker are left")
+    environment.require(bool(ports) and not left, f"{len(left)} connections of the dead worker are left")
 
 
-async def rolling_stop(stage: Stage) -> None:
+async def rolling_stop(environment: Environment) -> None:
     """SIGTERM under load: /readyz says so first, and what is under way is finished"""
-    server, load = await stage.usual()
-    stage.hangs_up = True
+    server, load = await environment.usual()
+    environment.hangs_up = True
     service, delay = load.service, load.service.settings.shutdown_delay
     writer = service.caller()
     created = await writer.call("create_task", "POST", writer.tasks, {"title": "locked"})
@@ -64,36 +64,36 @@ async def rolling_stop(stage: Stage) -> None:
         service.terminate()
         told_at = monotonic()
         await asyncio.sleep(delay - 0.2)
-        stage.require((await service.get("/readyz")).status == 503, "/readyz says ready")
+        environment.require((await service.get("/readyz")).status == 503, "/readyz says ready")
         slow = asyncio.create_task(writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "free"}))
         await asyncio.sleep(0.5)
-    stage.require((await slow).status == 200, "a call under way is not finished")
-    stage.require(await service.ended() == 0, "the service does not end with status 0")
-    stage.notes.append(f"ended after {monotonic() - told_at:.1f} s")
+    environment.require((await slow).status == 200, "a call under way is not finished")
+    environment.require(await service.ended() == 0, "the service does not end with status 0")
+    environment.notes.append(f"ended after {monotonic() - told_at:.1f} s")
     early = sum(not answer.succeeded and answer.began < told_at + delay for answer in load.answers)
-    stage.require(not early, f"{early} calls failed that began before the service closed")
+    environment.require(not early, f"{early} calls failed that began before the service closed")
 
 
-async def schema_change(stage: Stage) -> None:
+async def schema_change(environment: Environment) -> None:
     """a column and an index made and dropped, and a type changed, under prepared statements: no call fails"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     for change in SCHEMA_CHANGES:
         await server.execute(change)
         await asyncio.sleep(0.5)
     await load.healed()
     failed = sum(not answer.succeeded for answer in load.answers)
-    stage.require(not failed, f"{failed} calls failed")
+    environment.require(not failed, f"{failed} calls failed")
 
 
-async def migrators(stage: Stage) -> None:
+async def migrators(environment: Environment) -> None:
     """two migrators at once; one killed half-way, and another after it"""
-    server = await stage.server()
+    server = await environment.server()
     await server.execute("create database twice owner task_app")
     await server.execute("create database killed owner task_app")
     both = [await migrator(server, "twice") for _ in range(2)]
     printed = "".join([(await process.communicate())[0].decode() for process in both])
-    stage.require([process.returncode for process in both] == [0, 0], "one of the two failed")
-    stage.require(all(printed.count(name) == 1 for name in bundled()), "a migration was not applied exactly once")
+    environment.require([process.returncode for process in both] == [0, 0], "one of the two failed")
+    environment.require(all(printed.count(name) == 1 for name in bundled()), "a migration was not applied exactly once")
     async with await server.session("killed") as blocker:
         await blocker.execute("create table users (id uuid primary key)")
         await blocker.execute("alter table users owner to task_app")
@@ -106,8 +106,10 @@ async def migrators(stage: Stage) -> None:
             await half_way.wait()
     next_one = await migrator(server, "killed")
     printed = (await next_one.communicate())[0].decode()
-    stage.require(next_one.returncode == 0, "the next one fails")
-    stage.require(all(name in printed for name in bundled()[1:]), "the next one did not do what the killed one left")
+    environment.require(next_one.returncode == 0, "the next one fails")
+    environment.require(
+        all(name in printed for name in bundled()[1:]), "the next one did not do what the killed one left"
+    )
 
 
 async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:
@@ -120,23 +122,25 @@ async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:
     )
 
 
-async def bad_address(stage: Stage) -> None:
+async def bad_address(environment: Environment) -> None:
     """a host that does not exist; a wrong password, made right after a while: the service starts all the same"""
-    server = await stage.server()
-    await starved(stage, await stage.serve("postgresql://guarded:a-wrong-one@nowhere.invalid/tasks"))
-    service = await stage.serve(server.url("guarded:a-wrong-one"))
-    await starved(stage, service)
-    stage.require("password" in service.log.read_text(), "the log does not say that the password is wrong")
+    server = await environment.server()
+    await starved(environment, await environment.serve("postgresql://guarded:a-wrong-one@nowhere.invalid/tasks"))
+    service = await environment.serve(server.url("guarded:a-wrong-one"))
+    await starved(environment, service)
+    environment.require("password" in service.log.read_text(), "the log does not say that the password is wrong")
     await server.execute("alter role guarded password 'a-wrong-one'")
-    stage.load = Load(service)
-    await asyncio.gather(stage.load.start(), stage.load.healed())
+    environment.load = Load(service)
+    await asyncio.gather(environment.load.start(), environment.load.healed())
 
 
-async def starved(stage: Stage, service: ServiceProcess) -> None:
+async def starved(environment: Environment, service: ServiceProcess) -> None:
     """Checks that a service without a database answers, says what is wrong, and gives nothing away."""
     caller = service.caller()
-    stage.require((await caller.call("list_tasks", "GET", caller.tasks)).status == 503, "no refusal without a database")
-    stage.require((await service.get("/readyz")).status == 503, "/readyz says ready")
+    environment.require(
+        (await caller.call("list_tasks", "GET", caller.tasks)).status == 503, "no refusal without a database"
+    )
+    environment.require((await service.get("/readyz")).status == 503, "/readyz says ready")
     log = service.log.read_text()
-    stage.require("cannot be reached" in log, "the log does not say what is wrong")
-    stage.require("a-wrong-one" not in log, "the log has the password")
+    environment.require("cannot be reached" in log, "the log does not say what is wrong")
+    environment.require("a-wrong-one" not in log, "the log has the password")

@@ -10,26 +10,26 @@ from pathlib import Path
 from time import monotonic
 from typing import LiteralString
 
+from tests.faults.environment import Environment, Skipped
 from tests.faults.postgres import BACKENDS
-from tests.faults.stage import Skipped, Stage
 
 TERMINATE: LiteralString = f"select pg_terminate_backend(pid) from ({BACKENDS} order by random() limit 1) as chosen"
 AT_REST: LiteralString = "select pid from pg_stat_activity where pid = %s and state = 'idle' and backend_xmin is null"
 CANCEL: LiteralString = f"select pg_cancel_backend(pid) from ({BACKENDS} and state = 'active') as active"
 
 
-async def backend_killed(stage: Stage) -> None:
+async def backend_killed(environment: Environment) -> None:
     """kill -9 of one backend, for which PostgreSQL restarts them all"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     os.kill((await server.backends())[-1], signal.SIGKILL)
     await asyncio.sleep(0.1)
     await server.accepting()
     await load.healed()
 
 
-async def terminate_storm(stage: Stage) -> None:
+async def terminate_storm(environment: Environment) -> None:
     """20 backends a second terminated, for 5 s"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     async with await server.session() as session:
         for _ in range(100):
             await session.execute(TERMINATE)
@@ -37,13 +37,13 @@ async def terminate_storm(stage: Stage) -> None:
     await load.healed()
     pairs = [pair for reader in load.readers for pair in pairwise(reader.answers)]
     failed_twice = sum(not (first.succeeded or second.succeeded) for first, second in pairs) / len(pairs)
-    stage.notes.append(f"reads that failed twice: {failed_twice:.2%}")
-    stage.require(failed_twice < 0.01, "reads fail although they are tried again")
+    environment.notes.append(f"reads that failed twice: {failed_twice:.2%}")
+    environment.require(failed_twice < 0.01, "reads fail although they are tried again")
 
 
-async def cancel_storm(stage: Stage) -> None:
+async def cancel_storm(environment: Environment) -> None:
     """every statement that waits for a lock is cancelled, for 3 s"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     before = set(await server.backends())
     cancelled = 0
     async with await server.session() as session, await server.session() as blocker, blocker.transaction():
@@ -53,45 +53,45 @@ async def cancel_storm(stage: Stage) -> None:
             cancelled += len(await (await session.execute(CANCEL)).fetchall())
     await load.healed()
     lost = len(before.difference(await server.backends()))
-    stage.notes.append(f"{cancelled} statements cancelled")
-    stage.require(cancelled > 30, "hardly anything was there to be cancelled")
-    stage.require(not lost, f"{lost} connections were given up")
+    environment.notes.append(f"{cancelled} statements cancelled")
+    environment.require(cancelled > 30, "hardly anything was there to be cancelled")
+    environment.require(not lost, f"{lost} connections were given up")
 
 
-async def fast_restart(stage: Stage) -> None:
+async def fast_restart(environment: Environment) -> None:
     """the server restarted, the fast way"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     await server.stop()
     await asyncio.sleep(1)
     await server.start()
     await load.healed()
 
 
-async def crash_restart(stage: Stage) -> None:
+async def crash_restart(environment: Environment) -> None:
     """kill -9 of every process of the server, and a start"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     server.kill()
     await asyncio.sleep(1)
     await server.start()
     await load.healed()
 
 
-async def frozen_server(stage: Stage) -> None:
+async def frozen_server(environment: Environment) -> None:
     """every process of the server frozen for 5 s"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     server.freeze()
     for _ in range(5):
         await asyncio.sleep(1)
         alive = await load.service.get("/livez")
-        stage.require(alive.succeeded and alive.seconds < 0.1, "/livez waits for the database")
-    stage.require((await load.service.get("/readyz")).status == 503, "/readyz says ready")
+        environment.require(alive.succeeded and alive.seconds < 0.1, "/livez waits for the database")
+    environment.require((await load.service.get("/readyz")).status == 503, "/readyz says ready")
     server.thaw()
     await load.healed()
 
 
-async def frozen_backend(stage: Stage) -> None:
+async def frozen_backend(environment: Environment) -> None:
     """the backend used last frozen for 3 s: only its own calls are slow"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     async with await server.session() as session:
         while True:  # until it is caught at rest, without a lock that others need
             backend = (await server.backends())[-1]
@@ -104,21 +104,21 @@ async def frozen_backend(stage: Stage) -> None:
     os.kill(backend, signal.SIGCONT)
     await load.healed()
     slow = sum(answer.began > frozen_at - 1 and answer.seconds > 0.3 for answer in load.answers)
-    stage.notes.append(f"{slow} slow answers")
-    stage.require(slow <= 2, f"{slow} answers were slow")
-    stage.require(backend not in await server.backends(), "its connection was kept")
+    environment.notes.append(f"{slow} slow answers")
+    environment.require(slow <= 2, f"{slow} answers were slow")
+    environment.require(backend not in await server.backends(), "its connection was kept")
 
 
-async def full_disk(stage: Stage) -> None:
+async def full_disk(environment: Environment) -> None:
     """no room on the server's disk for 2 s: writes are refused, reads are not"""
-    disk = stage.folder / "disk"
+    disk = environment.folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=160m", "faults", disk], capture_output=True)
     if mounted.returncode:
         raise Skipped("only root may mount the small disk that it needs")
-    stage.ending.callback(lambda: subprocess.run(["/bin/umount", disk], check=True))
-    server = await stage.server(disk / "server")
-    load = await stage.start_load(server.url())
+    environment.ending.callback(lambda: subprocess.run(["/bin/umount", disk], check=True))
+    server = await environment.server(disk / "server")
+    load = await environment.start_load(server.url())
     writer = load.service.caller()
     fill(disk / "ballast")
     filled_at = monotonic()
@@ -128,9 +128,9 @@ async def full_disk(stage: Stage) -> None:
         statuses.add((await writer.call("create_task", "POST", writer.tasks, body)).status)
         await asyncio.sleep(0.02)
     (disk / "ballast").unlink()
-    stage.require(503 in statuses, "the disk was not full")
+    environment.require(503 in statuses, "the disk was not full")
     reads = [answer for reader in load.readers for answer in reader.answers if answer.began > filled_at]
-    stage.require(all(answer.succeeded for answer in reads), "reads were refused")
+    environment.require(all(answer.succeeded for answer in reads), "reads were refused")
     await load.healed()
 
 

@@ -4,23 +4,23 @@ import asyncio
 from time import monotonic
 from typing import LiteralString
 
+from tests.faults.environment import Environment
 from tests.faults.load import Load
 from tests.faults.postgres import Server
-from tests.faults.stage import Stage
 
 FOLLOWS: LiteralString = "select sync_state from pg_stat_replication where state = 'streaming'"
 CANCEL: LiteralString = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
 
 
-async def pair(stage: Stage) -> tuple[Server, Server, Load]:
+async def pair(environment: Environment) -> tuple[Server, Server, Load]:
     """A primary that acknowledges what its standby has too, the standby, and load on the two-host URL of both."""
-    primary = await stage.server()
-    standby = await stage.standby(primary)
+    primary = await environment.server()
+    standby = await environment.standby(primary)
     await primary.execute("alter system set synchronous_standby_names = 'standby'")
     await primary.execute("select pg_reload_conf()")
     while await primary.execute(FOLLOWS) != [("sync",)]:
         await asyncio.sleep(0.02)
-    return primary, standby, await stage.start_load(both(primary, standby))
+    return primary, standby, await environment.start_load(both(primary, standby))
 
 
 def both(primary: Server, standby: Server) -> str:
@@ -28,38 +28,38 @@ def both(primary: Server, standby: Server) -> str:
     return primary.url().replace("/tasks", f",127.0.0.1:{standby.port}/tasks")
 
 
-async def promote(stage: Stage, standby: Server, load: Load) -> None:
+async def promote(environment: Environment, standby: Server, load: Load) -> None:
     """Makes the standby the primary, and waits for the load to find it."""
     await asyncio.sleep(1)
     await standby.execute("select pg_promote()")
-    stage.truth = standby
+    environment.reference = standby
     await load.healed()
 
 
-async def failover_sync(stage: Stage) -> None:
+async def failover_sync(environment: Environment) -> None:
     """the primary killed, its synchronous standby promoted a second later"""
-    primary, standby, load = await pair(stage)
+    primary, standby, load = await pair(environment)
     primary.kill()
-    await promote(stage, standby, load)
+    await promote(environment, standby, load)
 
 
-async def failover_async(stage: Stage) -> None:
+async def failover_async(environment: Environment) -> None:
     """the same with a standby that lags: acknowledged writes must be lost here, and the checker must see it"""
-    primary = await stage.server()
-    proxy = await stage.proxy(primary)
-    standby = await stage.standby(primary, proxy.port)
-    load = await stage.start_load(both(primary, standby))
-    stage.expects_loss = True
-    stage.notes.append("what is lost here shows that the checker can see it")
+    primary = await environment.server()
+    proxy = await environment.proxy(primary)
+    standby = await environment.standby(primary, proxy.port)
+    load = await environment.start_load(both(primary, standby))
+    environment.expects_loss = True
+    environment.notes.append("what is lost here shows that the checker can see it")
     proxy.freeze()
     await asyncio.sleep(1)
     primary.kill()
-    await promote(stage, standby, load)
+    await promote(environment, standby, load)
 
 
-async def standby_gone(stage: Stage) -> None:
+async def standby_gone(environment: Environment) -> None:
     """the synchronous standby stopped for 4 s, and each wait for it cancelled in the second half"""
-    primary, standby, load = await pair(stage)
+    primary, standby, load = await pair(environment)
     await standby.stop()
     stopped_at = monotonic()
     await asyncio.sleep(2)
@@ -74,23 +74,23 @@ async def standby_gone(stage: Stage) -> None:
         for writer in load.writers
         for answer in writer.answers
     )
-    stage.notes.append(f"{cancelled} waits cancelled")
-    stage.require(cancelled > 20, "hardly any wait was there to be cancelled")
-    stage.require(not acknowledged, f"{acknowledged} writes acknowledged that no standby has")
+    environment.notes.append(f"{cancelled} waits cancelled")
+    environment.require(cancelled > 20, "hardly any wait was there to be cancelled")
+    environment.require(not acknowledged, f"{acknowledged} writes acknowledged that no standby has")
     reads = [answer.succeeded for reader in load.readers for answer in reader.answers if answer.began > stopped_at]
-    stage.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused, which wait for no standby")
+    environment.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused, which wait for no standby")
     await standby.start()
     await load.healed()
 
 
-async def read_only(stage: Stage) -> None:
+async def read_only(environment: Environment) -> None:
     """a primary that takes no more writes, for 3 s: they are refused, reads are not"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     await server.execute("alter system set default_transaction_read_only = on")
     await server.execute("select pg_reload_conf()")
     await asyncio.sleep(3)
     reads = [answer.succeeded for reader in load.readers for answer in reader.answers]
-    stage.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused")
+    environment.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused")
     await server.execute("alter system reset default_transaction_read_only")
     await server.execute("select pg_reload_conf()")
     await load.healed()

@@ -17,12 +17,12 @@ class Skipped(Exception):
     """The fault cannot be made here. The message says why."""
 
 
-class Stage:
-    """One fault's own. `truth` is the server that must have what was acknowledged."""
+class Environment:
+    """One fault's own. `reference` is the server that must have what was acknowledged."""
 
     def __init__(self, prepared: Path, folder: Path) -> None:
         self.folder = folder
-        self.truth: Server | None = None
+        self.reference: Server | None = None
         self.services: list[ServiceProcess] = []
         self.load: Load | None = None
         self.notes: list[str] = []
@@ -44,7 +44,7 @@ class Stage:
         server = Server.copy(self._prepared, folder or self.folder / "server")
         self.ending.push_async_callback(server.close)
         await server.start()
-        self.truth = self.truth or server
+        self.reference = self.reference or server
         return server
 
     async def standby(self, primary: Server, port: int = 0) -> Server:

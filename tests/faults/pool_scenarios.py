@@ -10,9 +10,9 @@ import msgspec
 
 from tests.faults.client import Answer, Caller, p99
 from tests.faults.crowd import Crowd
+from tests.faults.environment import Environment
 from tests.faults.load import Created
 from tests.faults.service_process import ServiceProcess
-from tests.faults.stage import Stage
 
 CLIENTS = 500
 
@@ -26,9 +26,9 @@ PEAK_SECONDS = 4
 OVERLOAD_SECONDS = 8
 
 
-async def pool_exhaustion(stage: Stage) -> None:
+async def pool_exhaustion(environment: Environment) -> None:
     """the table of tasks locked for 5 s, and 500 clients: who finds too many waiting is refused at once"""
-    server, load = await stage.usual(MAX_WAITING="20")
+    server, load = await environment.usual(MAX_WAITING="20")
     user = uuid4()
     callers = [load.service.caller(user) for _ in range(CLIENTS)]
     await callers[0].call("create_task", "POST", callers[0].tasks, {"title": "for the user's own row"})
@@ -39,7 +39,7 @@ async def pool_exhaustion(stage: Stage) -> None:
         alive = await probe(load.service, until)
     await asyncio.gather(*calls)
     await load.healed()
-    check_refusals(stage, [answer for caller in callers for answer in caller.answers], alive)
+    check_refusals(environment, [answer for caller in callers for answer in caller.answers], alive)
 
 
 async def insist(caller: Caller, until: float) -> None:
@@ -62,22 +62,22 @@ async def probe(service: ServiceProcess, until: float) -> list[Answer]:
     return caller.answers
 
 
-def check_refusals(stage: Stage, answers: list[Answer], alive: list[Answer]) -> None:
+def check_refusals(environment: Environment, answers: list[Answer], alive: list[Answer]) -> None:
     """Notes how fast those were refused who found too many waiting, and how fast /livez answered."""
     shed = [answer for answer in answers if answer.problem and "Too many" in answer.problem.detail]
-    stage.require(len(shed) > 100, "hardly anybody was refused")
+    environment.require(len(shed) > 100, "hardly anybody was refused")
     for name, some in (("a refusal", shed), ("/livez", alive)):
         slow = p99(some)
-        stage.notes.append(f"p99 of {name} {slow * 1000:.0f} ms")
-        stage.require(slow < 0.02, f"p99 of {name} is over 20 ms")
+        environment.notes.append(f"p99 of {name} {slow * 1000:.0f} ms")
+        environment.require(slow < 0.02, f"p99 of {name} is over 20 ms")
 
 
-async def overload(stage: Stage) -> None:
+async def overload(environment: Environment) -> None:
     """10 connections to a server that takes 20 ms to commit, and three times the calls that it can serve"""
-    server = await stage.server()
+    server = await environment.server()
     await server.execute("alter role task_app set commit_delay = 20000")
     await server.execute("alter role task_app set commit_siblings = 0")  # else one that commits alone is not delayed
-    service = await stage.serve(server.url(), POOL_MIN_SIZE="10", POOL_MAX_SIZE="10", MAX_WAITING="50")
+    service = await environment.serve(server.url(), POOL_MIN_SIZE="10", POOL_MAX_SIZE="10", MAX_WAITING="50")
     crowd = Crowd(service, CROWD)
     answers = await crowd.saturate(1)  # the users' own rows are made
     began = monotonic()
@@ -88,13 +88,15 @@ async def overload(stage: Stage) -> None:
     offered = await crowd.offer(OVERLOAD * peak, round(OVERLOAD * peak * OVERLOAD_SECONDS))
     rate = served(offered, began, OVERLOAD_SECONDS)
     refused = sum(not answer.succeeded for answer in offered)
-    stage.notes.append(f"peak {peak:.0f}/s, offered {OVERLOAD * peak:.0f}/s, served {rate:.0f}/s ({rate / peak:.0%})")
-    stage.notes.append(f"{refused} of {len(offered)} refused")
-    stage.require(rate >= 0.9 * peak, "less than 90 % of the peak is served")
-    check_refusals(stage, offered, await probing)
+    environment.notes.append(
+        f"peak {peak:.0f}/s, offered {OVERLOAD * peak:.0f}/s, served {rate:.0f}/s ({rate / peak:.0%})"
+    )
+    environment.notes.append(f"{refused} of {len(offered)} refused")
+    environment.require(rate >= 0.9 * peak, "less than 90 % of the peak is served")
+    check_refusals(environment, offered, await probing)
     told = sum(answer.succeeded for answer in chain(answers, full, offered))
     ((rows,),) = await server.execute("select count(*) from tasks")
-    stage.require(rows == told, f"{rows} tasks are there, and {told} were acknowledged")
+    environment.require(rows == told, f"{rows} tasks are there, and {told} were acknowledged")
 
 
 def served(answers: list[Answer], since: float, seconds: float) -> float:
@@ -102,37 +104,37 @@ def served(answers: list[Answer], since: float, seconds: float) -> float:
     return sum(answer.succeeded and since <= answer.ended < since + seconds for answer in answers) / seconds
 
 
-async def connection_limit(stage: Stage) -> None:
+async def connection_limit(environment: Environment) -> None:
     """no more connections than 2 for the service's role, then none"""
-    server, load = await stage.usual()
+    server, load = await environment.usual()
     await server.execute("alter role task_app connection limit 2")
     await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'task_app'")
     await asyncio.sleep(1.5)
     limited_at = monotonic()
     await asyncio.sleep(1)
     few = [answer.succeeded for answer in load.answers if answer.began > limited_at]
-    stage.require(all(few), f"with two connections {few.count(False)} of {len(few)} calls fail")
+    environment.require(all(few), f"with two connections {few.count(False)} of {len(few)} calls fail")
     await server.execute("alter role task_app connection limit 0")
     await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'task_app'")
     await asyncio.sleep(2)
-    stage.require((await load.service.get("/readyz")).status == 503, "/readyz says ready without a connection")
+    environment.require((await load.service.get("/readyz")).status == 503, "/readyz says ready without a connection")
     await server.execute("alter role task_app connection limit -1")
     await load.healed()
-    stage.require((await load.service.get("/readyz")).status == 200, "/readyz does not say ready again")
+    environment.require((await load.service.get("/readyz")).status == 200, "/readyz does not say ready again")
 
 
-async def row_lock(stage: Stage) -> None:
+async def row_lock(environment: Environment) -> None:
     """a row locked by another session, and lock_timeout 500 ms for the service's role"""
-    server = await stage.server()
+    server = await environment.server()
     await server.execute("alter role task_app set lock_timeout = '500ms'")
-    load = await stage.start_load(server.url())
+    load = await environment.start_load(server.url())
     writer = load.service.caller()
     created = await writer.call("create_task", "POST", writer.tasks, {"title": "locked"})
     task = msgspec.json.decode(created.body, type=Created).id
     async with await server.session() as blocker, blocker.transaction():
         await blocker.execute("select from tasks where id = %s for update", (task,))
         answer = await writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "changed"})
-    stage.notes.append(f"refused after {answer.seconds * 1000:.0f} ms")
-    stage.require(answer.status == 503 and answer.seconds < 0.6, "no refusal within 600 ms")
-    stage.require(all(answer.succeeded for answer in load.answers), "others had to wait too")
+    environment.notes.append(f"refused after {answer.seconds * 1000:.0f} ms")
+    environment.require(answer.status == 503 and answer.seconds < 0.6, "no refusal within 600 ms")
+    environment.require(all(answer.succeeded for answer in load.answers), "others had to wait too")
     await load.healed()

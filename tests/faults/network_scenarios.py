@@ -3,22 +3,22 @@
 import asyncio
 from time import monotonic
 
+from tests.faults.environment import Environment
 from tests.faults.journal import UNKNOWN
-from tests.faults.stage import Stage
 
 
-async def black_hole(stage: Stage) -> None:
+async def black_hole(environment: Environment) -> None:
     """nothing gets through to the server for 5 s, nor back"""
-    _, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
+    _, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     await asyncio.sleep(5)
     proxy.thaw()
     await load.healed()
 
 
-async def half_open(stage: Stage) -> None:
+async def half_open(environment: Environment) -> None:
     """the server forgets every connection and restarts; the service hears nothing of it"""
-    server, proxy, load = await stage.behind_proxy(POOL_MIN_SIZE="20")
+    server, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     proxy.forget()
     await server.stop()
@@ -28,37 +28,37 @@ async def half_open(stage: Stage) -> None:
     await load.healed()
 
 
-async def refused(stage: Stage) -> None:
+async def refused(environment: Environment) -> None:
     """every connection reset, and new ones refused, for 3 s: the refusals are fast"""
-    _, proxy, load = await stage.behind_proxy()
+    _, proxy, load = await environment.behind_proxy()
     proxy.down()
     refused_at = monotonic()
     await asyncio.sleep(3)
     slow = load.p99(refused_at, monotonic())
-    stage.notes.append(f"p99 of a refusal {slow * 1000:.0f} ms")
-    stage.require(slow < 0.05, "refusals take longer than 50 ms")
+    environment.notes.append(f"p99 of a refusal {slow * 1000:.0f} ms")
+    environment.require(slow < 0.05, "refusals take longer than 50 ms")
     await proxy.up()
     await load.healed()
 
 
-async def slow_network(stage: Stage) -> None:
+async def slow_network(environment: Environment) -> None:
     """50 ms each way for 3 s, then 500 ms for 3 s"""
-    _, proxy, load = await stage.behind_proxy()
+    _, proxy, load = await environment.behind_proxy()
     proxy.delay = 0.05
     await asyncio.sleep(3)
-    stage.require(all(answer.succeeded for answer in load.answers), "calls fail at 50 ms each way")
+    environment.require(all(answer.succeeded for answer in load.answers), "calls fail at 50 ms each way")
     proxy.delay = 0.5
     slowed_at = monotonic()
     await asyncio.sleep(3)
     late = [answer.succeeded for answer in load.answers if answer.began > slowed_at]
-    stage.notes.append(f"at 500 ms {late.count(False) / len(late):.0%} refused")
+    environment.notes.append(f"at 500 ms {late.count(False) / len(late):.0%} refused")
     proxy.delay = 0
     await load.healed()
 
 
-async def answer_lost(stage: Stage) -> None:
+async def answer_lost(environment: Environment) -> None:
     """the server's answer to a commit lost, with its connection and without"""
-    server, proxy, load = await stage.behind_proxy()
+    server, proxy, load = await environment.behind_proxy()
     writer = load.service.caller()
     await writer.call("create_task", "POST", writer.tasks, {"title": "for the user's own row"})
     for title, proxy.cutting in (("connection lost", True), ("answer lost", False)):
@@ -66,7 +66,7 @@ async def answer_lost(stage: Stage) -> None:
         answer = await writer.call("create_task", "POST", writer.tasks, {"title": title})
         proxy.losing = b""
         unknown = answer.problem is not None and answer.problem.type == UNKNOWN
-        stage.require(answer.status == 503 and unknown, f"{title}: answered {answer.status}")
+        environment.require(answer.status == 503 and unknown, f"{title}: answered {answer.status}")
         ((rows,),) = await server.execute("select count(*) from tasks where title = %s", title)
-        stage.require(rows == 1, f"{title}: {rows} tasks made")
+        environment.require(rows == 1, f"{title}: {rows} tasks made")
     await load.healed()
