@@ -5,6 +5,7 @@ from typing import LiteralString
 
 import msgspec
 
+from service.db.database import CANCEL_SECONDS
 from tests.faults.environment import Environment
 
 HEALING = 2.0
@@ -67,7 +68,7 @@ async def judge(environment: Environment) -> Outcome:
     environment.require(environment.hangs_up or not unanswered, f"{unanswered} calls without an answer")
     outcome.slowest = max((answer.seconds for answer in answers), default=None)
     for service in environment.services:
-        limit = service.settings.acquire_timeout + service.settings.statement_timeout + SLACK
+        limit = service.settings.acquire_timeout + service.settings.statement_timeout + CANCEL_SECONDS + SLACK
         environment.require((outcome.slowest or 0) <= limit, f"an answer took longer than {limit:.1f} s")
     outcome.restarts = sum(service.restarts for service in environment.services)
     environment.require(

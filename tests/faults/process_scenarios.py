@@ -26,6 +26,9 @@ SCHEMA_CHANGES: tuple[LiteralString, ...] = (
     "alter table tasks drop column priority",
 )
 
+LOG_SECONDS = 5.0
+"""The service counts the database as away after its third attempt to connect, and logs that then."""
+
 REPLACED = 6.0
 """Seconds: uvicorn looks twice a second, and waits for 5 s when a worker dies as it is asked whether it lives."""
 
@@ -128,7 +131,7 @@ async def bad_address(environment: Environment) -> None:
     await starved(environment, await environment.serve("postgresql://guarded:a-wrong-one@nowhere.invalid/tasks"))
     service = await environment.serve(server.url("guarded:a-wrong-one"))
     await starved(environment, service)
-    environment.require("password" in service.log.read_text(), "the log does not say that the password is wrong")
+    environment.require(await logs(service, "password"), "the log does not say that the password is wrong")
     await server.execute("alter role guarded password 'a-wrong-one'")
     environment.load = Load(service)
     await asyncio.gather(environment.load.start(), environment.load.healed())
@@ -141,6 +144,13 @@ async def starved(environment: Environment, service: ServiceProcess) -> None:
         (await caller.call("list_tasks", "GET", caller.tasks)).status == 503, "no refusal without a database"
     )
     environment.require((await service.get("/readyz")).status == 503, "/readyz says ready")
-    log = service.log.read_text()
-    environment.require("cannot be reached" in log, "the log does not say what is wrong")
-    environment.require("a-wrong-one" not in log, "the log has the password")
+    environment.require(await logs(service, "cannot be reached"), "the log does not say what is wrong")
+    environment.require("a-wrong-one" not in service.log.read_text(), "the log has the password")
+
+
+async def logs(service: ServiceProcess, text: str) -> bool:
+    """Whether the service logs the text within LOG_SECONDS."""
+    give_up = monotonic() + LOG_SECONDS
+    while text not in service.log.read_text() and monotonic() < give_up:
+        await asyncio.sleep(0.02)
+    return text in service.log.read_text()
