@@ -66,10 +66,11 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(**settings: str) -> Iterator[Server]:
     """A server on fresh data in .data/bench, gone at the end. Raises PostgresError when another bench has it."""
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with embedded_postgres(FOLDER, {"listen_addresses": "127.0.0.1", "port": str(port), "max_connections": "200"}):
+    settings |= {"listen_addresses": "127.0.0.1", "port": str(port), "max_connections": "200"}
+    with embedded_postgres(FOLDER, settings):
         yield Server(int((FOLDER / "postmaster.pid").read_text().split()[0]), port)
     rmtree(FOLDER)

@@ -85,12 +85,12 @@ class Backend:
         return int(self._schedstat.read_text().split()[0])
 
 
-async def statements(backend: Backend) -> list[str]:
-    """Lines of a table: each statement's CPU time for users of 100 tasks, and its buffers beside its budget."""
+async def statements(backend: Backend) -> None:
+    """Print a table: each statement's CPU time for users of 100 tasks, and its buffers beside its budget."""
     sample = await backend.connection.fetch(
         "select user_id, id from tasks tablesample system (0.1) where user_id <> $1 limit 400", HEAVY
     )
-    lines = [f"{'statement':26} {'us':>6} {'buffers':>8}  budget"]
+    print(f"{'statement':26} {'us':>6} {'buffers':>8}  budget")
     for statement in sorted(tenant_statements(), key=lambda statement: statement.name.startswith("delete")):
         names = re.findall(r"^--   \$\d+ (\w+)", statement.text, re.MULTILINE)
         start = ORDERS["-created_at" if statement.name.endswith("desc") else "created_at"].start
@@ -108,8 +108,8 @@ async def statements(backend: Backend) -> list[str]:
             if number % 10 == 0:
                 buffers.append(await touched(backend.connection, statement.text, values))
             times.append(await backend.cpu(prepared, values))
-        lines.append(f"{statement.name:26} {median(times):6.0f} {median(buffers):8.0f}  {budget}")
-    return lines
+        print(f"{statement.name:26} {median(times):6.0f} {median(buffers):8.0f}  {budget}", flush=True)
+    print()
 
 
 async def touched(connection: Any, text: str, values: tuple[Any, ...]) -> int:
@@ -121,9 +121,9 @@ async def touched(connection: Any, text: str, values: tuple[Any, ...]) -> int:
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-async def pages(backend: Backend) -> list[str]:
-    """Lines of a table: the CPU time of each kind of page of the heavy user, first and deep."""
-    lines = [f"{'parameters':55} {'first ms':>8} {'deep ms':>8}"]
+async def pages(backend: Backend) -> None:
+    """Print a table: the CPU time of each kind of page of the heavy user, first and deep."""
+    print(f"{'parameters':55} {'first ms':>8} {'deep ms':>8}")
     filters: list[tuple[str, bool | None, str | None]] = [
         ("", None, None),
         ("&completed=true", True, None),
@@ -146,8 +146,8 @@ async def pages(backend: Backend) -> list[str]:
                 query = ListQuery(order, (time, id), completed, pattern, limit)
                 arguments = (HEAVY, *query.arguments(limit + 1))
                 times.append(min([await backend.cpu(prepared, arguments) for _ in range(3)]) / 1000)
-            lines.append(f"{f'sort={sort}&limit={limit}{name}':55} {times[0]:8.2f} {times[1]:8.2f}")
-    return lines
+            print(f"{f'sort={sort}&limit={limit}{name}':55} {times[0]:8.2f} {times[1]:8.2f}", flush=True)
+    print()
 
 
 async def measure(server: Server) -> None:
@@ -156,8 +156,8 @@ async def measure(server: Server) -> None:
     backend = Backend(connection)
     size = await connection.fetchval("select pg_size_pretty(pg_total_relation_size('tasks'))")
     print(f"PostgreSQL {server.version()}; the table of tasks and its indexes: {size}\n")
-    for table in (pages, statements):
-        print(*await table(backend), sep="\n", end="\n\n")
+    await pages(backend)
+    await statements(backend)
     await connection.close()
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000_000, help="how many: %(default)s")
     arguments = parser.parse_args()
     started = monotonic()
-    with running_server() as server:
+    with running_server(shared_buffers="2GB", max_wal_size="8GB") as server:  # as a server of this size has
         server.create("scale")
         migrate(server.url("scale"))
         fill(server.url("scale"), arguments.tasks)
