@@ -270,14 +270,14 @@ export interface components {
         };
         /**
          * CompleteTask
-         * @description The body of complete_task, which may also have none.
+         * @description The body of complete_task, if it has one. An object with members must have `completed`.
          */
         CompleteTask: {
-            completed: boolean;
+            completed?: boolean;
         };
         /**
          * Alive
-         * @description What a probe of the process answers.
+         * @description The body of /health and /livez.
          */
         Alive: {
             /** @enum {unknown} */
@@ -285,7 +285,7 @@ export interface components {
         };
         /**
          * Ready
-         * @description What /readyz answers; the database last answered so many seconds ago.
+         * @description The body of /readyz. `last_answer_seconds`: since the database's last response.
          */
         Ready: {
             /** @enum {unknown} */
@@ -295,7 +295,7 @@ export interface components {
         };
         /**
          * Pool
-         * @description Connections to the database, and requests that wait for one.
+         * @description The connections to the database, and the requests that wait for one.
          */
         Pool: {
             open: number;
@@ -1023,7 +1023,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": components["schemas"]["CompleteTask"];
+                "application/json": components["schemas"]["CompleteTask"] | null;
             };
         };
         responses: {

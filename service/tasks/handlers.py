@@ -36,6 +36,7 @@ create_body = JSONBody(CreateTask, MESSAGES)
 update_body = JSONBody(UpdateTask, MESSAGES)
 complete_body = JSONBody(CompleteTask, MESSAGES)
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 JSON_SPACE = b" \t\n\r"
 
 
@@ -106,6 +107,8 @@ async def complete_task(request: Request) -> Response:
     """
     body = await request.body()
     completed = None if _is_empty(body) else complete_body.decode(body).completed
+    if completed is UNSET:
+        raise invalid("body", "completed", "missing")
     if completed is None and b"idempotency-key" in request.headers:
         conditions = parse_conditions(request.headers)
         if conditions is None or conditions.any_version:
@@ -115,7 +118,7 @@ async def complete_task(request: Request) -> Response:
 
 def _is_empty(body: bytes) -> bool:
     """Whether the body is nothing, `null` or `{}`: some clients cannot send a PATCH without a body."""
-    value = body.strip(JSON_SPACE)
+    value = body.removeprefix(BYTE_ORDER_MARK).strip(JSON_SPACE)
     return not body or value == b"null" or (value[:1] == b"{" and value[1:].strip(JSON_SPACE) == b"}")
 
 

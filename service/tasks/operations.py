@@ -43,6 +43,11 @@ TITLE_OR_DESCRIPTION = {
 }
 """At least one of the two. minProperties would count unknown members, and generators turn an anyOf into "any type"."""
 
+COMPLETED_UNLESS_EMPTY = {
+    "if": {"minProperties": 1},
+    "then": {"required": ["completed"], "properties": {"completed": True}},
+}
+
 NO_SUCH_TASK = Problem(problems.NO_SUCH_TASK)
 
 OPERATIONS = {
@@ -84,7 +89,7 @@ OPERATIONS = {
         result=Task,
         example=TASK,
         body=UpdateTask,
-        body_rules=TITLE_OR_DESCRIPTION,
+        body_rules={"UpdateTask": TITLE_OR_DESCRIPTION},
         body_examples={"another title": {"title": "Buy oat milk"}, "no description": {"description": None}},
         parameters=CONDITIONS,
         headers=("ETag",),
@@ -97,7 +102,8 @@ OPERATIONS = {
         200,
         result=Task,
         example=TASK,
-        body=CompleteTask,
+        body=CompleteTask | None,
+        body_rules={"CompleteTask": COMPLETED_UNLESS_EMPTY},
         body_examples={"completed": {"completed": True}, "not completed": {"completed": False}},
         body_required=False,
         parameters=CONDITIONS,

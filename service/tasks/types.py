@@ -57,9 +57,9 @@ class UpdateTask(msgspec.Struct, frozen=True):
 
 
 class CompleteTask(msgspec.Struct, frozen=True):
-    """The body of complete_task, which may also have none."""
+    """The body of complete_task, if it has one. An object with members must have `completed`."""
 
-    completed: bool
+    completed: bool | UnsetType = UNSET
 
 
 _columns = itemgetter(*Task.__struct_fields__)

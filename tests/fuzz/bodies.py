@@ -93,12 +93,18 @@ def task_of(operation: str, body: bytes) -> dict[str, Any] | None:
     if operation == "complete_task" and not body:
         return {}
     try:
-        document = json.loads(body.decode(), object_pairs_hook=Members, parse_constant=int)  # no NaN is an int
+        document = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=Members, parse_constant=int
+        )  # no NaN is an int
         json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except ValueError:
         return None
+    if operation == "complete_task" and document is None:
+        return {}
     if not isinstance(document, Members):
         return None
+    if operation == "complete_task" and not document:
+        return {}
     members = [(name, value) for name, value in document if name in READ[operation]]
     if not all(is_good(name, value) for name, value in members):
         return None

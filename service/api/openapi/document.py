@@ -72,8 +72,8 @@ def document(routes: Iterable[Route], operations: Mapping[str, Operation], path:
     types = [ProblemDocument, *(type for row in operations.values() for type in (row.result, row.body) if type)]
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for operation in operations.values():
-        if operation.body:
-            components[operation.body.__name__] |= operation.body_rules
+        for name, rules in operation.body_rules.items():
+            components[name] |= rules
     schemas: Schemas = dict(zip(types, found, strict=True))
     paths: dict[str, JSONObject] = {}
     for route in routes:

@@ -43,8 +43,8 @@ class Operation(msgspec.Struct, frozen=True):
     body: Any = None
     """The type of the request body."""
     body_examples: dict[str, Any] = {}
-    body_rules: JSONObject = {}
-    """What the type of the request body cannot say, as members that its schema gets besides."""
+    body_rules: dict[str, JSONObject] = {}
+    """What a type of the request body cannot say: further members of its schema, by the type's name."""
     body_required: bool = True
     parameters: dict[str, Parameter] = {}
     """The parameters besides those of the path and X-Request-ID."""
