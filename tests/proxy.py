@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -91,10 +92,13 @@ class TCPProxy:
         """What clients have sent, once a test sets it to an empty one."""
         self.delay = 0.0
         """Seconds that each piece takes, more or less by a half."""
+        self.rate = inf
+        """Bytes a second that the server's answers have together."""
         self.losing = b""
         """The answers to a piece that contains these bytes are lost, and with `cutting` the connection too."""
         self.cutting = False
         self._target = target
+        self._free_at = 0.0  # when the answers so far are through, at `rate`
         self._tls = tls_context() if tls else None
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
@@ -178,6 +182,7 @@ class TCPProxy:
                 await self._flowing.wait()
                 if back:
                     link.awaits_answer = False
+                    await self._through(len(piece))
                 else:
                     self._count(link, piece)
                 if link.deaf or (link.mute and back and not self.cutting):
@@ -188,6 +193,13 @@ class TCPProxy:
                 await sink.drain()
         if not (link.deaf and back):
             link.abort()
+
+    async def _through(self, size: int) -> None:
+        """Return when the link has carried so many bytes after those that came before."""
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(now, self._free_at) + size / self.rate
+        if self._free_at > now:
+            await asyncio.sleep(self._free_at - now)
 
     def _count(self, link: Link, piece: bytes) -> None:
         if self.received is not None:

@@ -13,6 +13,7 @@ import uvloop
 
 from tests.faults import (
     client_scenarios,
+    fairness_scenarios,
     network_scenarios,
     pool_scenarios,
     process_scenarios,
@@ -52,6 +53,10 @@ SCENARIOS: list[Scenario] = [
     client_scenarios.slow_senders,
     client_scenarios.slow_readers,
     client_scenarios.vanishing_clients,
+    fairness_scenarios.greedy_user,
+    fairness_scenarios.heavy_lists,
+    fairness_scenarios.refused_writes,
+    fairness_scenarios.timed_out_writes,
     process_scenarios.schema_change,
     process_scenarios.migrators,
     process_scenarios.bad_address,
