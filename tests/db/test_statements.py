@@ -385,9 +385,9 @@ def statement(node: ast.AST) -> str | None:
     return None
 
 
-def test_statement_of_every_file_is_in_the_service_once() -> None:
+def test_statement_of_every_file_is_in_the_service() -> None:
     modules = [ast.parse(path.read_text()) for path in (ROOT / "service").rglob("*.py")]
-    names = [name for module in modules for node in ast.walk(module) if (name := statement(node))]
+    names = {name for module in modules for node in ast.walk(module) if (name := statement(node))}
 
     assert sorted(names) == [file.stem for file in FILES]
 
