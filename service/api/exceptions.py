@@ -22,7 +22,13 @@ from service.api.problems import (
     invalid,
 )
 from service.auth.errors import InvalidToken, KeysUnavailable
-from service.db.errors import DatabaseUnavailable, OutcomeUnknown, PoolTimeout, QueueFull
+from service.db.errors import (
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    PoolTimeout,
+    PreparedStatementsUnsupported,
+    QueueFull,
+)
 
 SQLSTATES = {
     "08": UNAVAILABLE,  # connection lost or refused
@@ -65,6 +71,7 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
     PoolTimeout: UNAVAILABLE,
     QueueFull: OVERLOADED,
     OutcomeUnknown: OUTCOME_UNKNOWN,
+    PreparedStatementsUnsupported: UNAVAILABLE,
 }
 """The exceptions of auth and db, neither of which knows HTTP."""
 

@@ -18,6 +18,7 @@ from service.db.driver import (
     prepared_call,
     text_call,
 )
+from service.db.errors import PreparedStatementsUnsupported
 from service.db.statements import Statement
 from service.settings import Settings
 from service.timers import ReusableTimeout
@@ -59,20 +60,33 @@ class Connection:
 
         Raises asyncpg.PostgresError for bad SQL or a missing table, and UnsuitableServer.
         """
-        # First, since it says how to run the statements; and last, since asyncpg prepares without a Sync: a transaction
-        # would stay open, with its locks and its now().
-        self._direct = await check_session(self.driver, self._settings.prepared_statements)
-        for statement in statements:
-            if self._settings.prepared_statements:
-                await self._prepare(statement, self._text(statement))
-            else:
-                self._calls[statement.name] = text_call(self.driver, self._text(statement))
-        await self.driver.execute("select 1", timeout=self._settings.statement_timeout)
+        try:
+            # First, since it says how to run the statements; and last, since asyncpg prepares without a Sync: a
+            # transaction would stay open, with its locks and its now().
+            self._direct = await check_session(self.driver, self._settings.prepared_statements)
+            for statement in statements:
+                if self._settings.prepared_statements:
+                    await self._prepare(statement)
+                else:
+                    self._calls[statement.name] = text_call(self.driver, self._text(statement))
+            await self.driver.execute("select 1", timeout=self._settings.statement_timeout)
+        except NAME_CONFLICTS as error:
+            raise PreparedStatementsUnsupported from error
 
     def _text(self, statement: Statement) -> str:
         return statement.call if self._settings.row_level_security else statement.text
 
-    async def _prepare(self, statement: Statement, text: str) -> None:
+    async def _prepare(self, statement: Statement) -> None:
+        try:
+            await self._prepare_text(statement, self._text(statement))
+        except INVALID_STATEMENT:  # the pooler's session has the text already, from before a migration
+            await self._prepare_again(statement)
+
+    async def _prepare_again(self, statement: Statement) -> None:
+        # With another text: PgBouncer maps equal texts to one statement of its session, and would use the stale one.
+        await self._prepare_text(statement, f"{self._text(statement)}\n-- prepared again at {time.time_ns()}")
+
+    async def _prepare_text(self, statement: Statement, text: str) -> None:
         # The name is the digest of the text. asyncpg would number the statements: behind a transaction pooler without
         # prepared statements, one release would then run another release's statement of the same number.
         name = sha256(text.encode()).hexdigest()[:32]
@@ -118,8 +132,7 @@ class Connection:
 
     async def _prepare_and_run(self, statement: Statement, run: Callable[[], Awaitable[list[Record]]]) -> list[Record]:
         for attempt in range(1, MAX_PREPARES + 1):
-            # PgBouncer maps equal texts to one statement on the server, and would run the stale one again.
-            await self._prepare(statement, f"{self._text(statement)}\n-- prepared again at {time.time_ns()}")
+            await self._prepare_again(statement)
             try:
                 return await run()
             except INVALID_STATEMENT:
@@ -133,12 +146,12 @@ class Connection:
         sqlstate = getattr(error, "sqlstate", None) or ("57014" if isinstance(error, TimeoutError) else "08006")
         self._errors[sqlstate[:2]] += 1
         meaning = explained(error, self.driver)
+        if isinstance(meaning, PreparedStatementsUnsupported):
+            self.driver.terminate()
         if meaning is not error:
             raise meaning from error
         if hasattr(error, "sqlstate"):
             self.needs_check = False  # the server has answered
-        if isinstance(error, NAME_CONFLICTS):
-            self.driver.terminate()  # none of its names can be trusted any more
 
     async def ping(self, seconds: float | None = None) -> bool:
         """Whether the server answers in time. Waits first for a cancellation under way."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from service.db.connection import Connection, connect
+from service.db.errors import UnsuitableServer
 from service.db.failures import description, remedy
 from service.db.statements import tenant_statements
 from service.db.url import for_asyncpg, location
@@ -77,7 +78,7 @@ class Connector:
             connection = await connect(self._url, self._settings, self._statements, self._errors, self._on_close)
         except Exception as error:  # whatever the reason, the pool tries again
             self._errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
-            if attempts > 1 and self.failure is None and not isinstance(error, TimeoutError):
+            if attempts > 1 and self.failure is None and not isinstance(error, (TimeoutError, UnsuitableServer)):
                 self.start(attempts - 1)
                 return
             if repr(error) != repr(self.failure):

@@ -144,6 +144,7 @@ class Database(Pool):
         await asyncio.sleep(RETRY_DELAY)
 
     def _note_failure(self, statement: Statement, error: Exception) -> None:
+        self.note_error(error)
         if getattr(error, "sqlstate", None):
             self.failing[statement.name] = error
 

@@ -16,7 +16,7 @@ import asyncpg
 from aiohappyeyeballs import start_connection
 from asyncpg.pgproto.pgproto import UUID
 
-from service.db.errors import ConnectionLost, DatabaseUnavailable, UnsuitableServer
+from service.db.errors import ConnectionLost, DatabaseUnavailable, PreparedStatementsUnsupported, UnsuitableServer
 from service.settings import Settings
 
 __all__ = [
@@ -51,7 +51,10 @@ SERIALIZATION_FAILURES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedEr
 """The statement was rolled back and may be run again: PostgreSQL manual, 13.5."""
 
 NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-"""A pooler that keeps no prepared statements is between: names mean other statements from one moment to the next."""
+"""SQLSTATEs 26000 and 42P05: the session is not the one in which the statement was prepared."""
+
+QUEUE_TIMEOUT = "query_wait_timeout"
+"""PgBouncer's message when a transaction got no connection to the server. Nothing was sent to the server."""
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address of a host name is tried beside the one before: RFC 8305, section 8."""
@@ -90,17 +93,24 @@ async def open_connection(url: str, settings: Settings) -> Any:
         url,
         loop=RacingLoop(asyncio.get_running_loop()),
         timeout=settings.connect_timeout,
-        # Without a cache, asyncpg sends texts under no name: poolers that keep no statements need that.
-        statement_cache_size=100 if settings.prepared_statements else 0,
-        max_cached_statement_lifetime=0,
+        # Without a cache, asyncpg gives no number as a name to a text that is run without preparation. Behind a pooler,
+        # two processes would use the same number for different texts.
+        statement_cache_size=0,
     )
 
 
 def explained(error: Exception, driver: Any) -> Exception:
-    """The exception that says what `error` means: ConnectionLost, DatabaseUnavailable (nothing sent), or `error`."""
+    """The exception that says what `error` means, or `error` itself.
+
+    DatabaseUnavailable and PreparedStatementsUnsupported mean that the statement was not run.
+    """
+    if isinstance(error, NAME_CONFLICTS):
+        return PreparedStatementsUnsupported()
     if isinstance(error, asyncpg.PostgresError):
         # FATAL: the server ended this connection, as in a shutdown.
         ended = isinstance(error, asyncpg.PostgresConnectionError) or error.severity_en == "FATAL"
+        if ended and str(error).endswith(QUEUE_TIMEOUT):
+            return DatabaseUnavailable()
         return ConnectionLost() if ended else error
     if isinstance(error, ENDED):
         return ConnectionLost()

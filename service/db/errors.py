@@ -23,3 +23,10 @@ class OutcomeUnknown(Exception):
 
 class UnsuitableServer(Exception):
     """The server lacks what the service relies on. The message says what to change."""
+
+
+class PreparedStatementsUnsupported(UnsuitableServer):
+    """The pooler changed the session, where a statement's name is unknown or taken. The statement was not run."""
+
+    def __init__(self) -> None:
+        super().__init__("the pooler keeps no prepared statements: set PREPARED_STATEMENTS=false")

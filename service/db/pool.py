@@ -12,7 +12,7 @@ from math import inf
 
 from service.db.connection import Connection
 from service.db.connector import Connector
-from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
+from service.db.errors import DatabaseUnavailable, PoolTimeout, PreparedStatementsUnsupported, QueueFull
 from service.db.queue import Queue, Waiter
 from service.settings import Settings
 from service.timers import LazyTimer
@@ -34,7 +34,8 @@ class Pool:
     """Connections to one database: `connections` are open; of these `idle` are free, the last used one at the end.
 
     `errors` counts failures by class of SQLSTATE, `timeouts` requests refused after ACQUIRE_TIMEOUT, and `shed`
-    requests refused because of MAX_WAITING.
+    requests refused because of MAX_WAITING. `name_conflict_at` is the monotonic time of the last
+    PreparedStatementsUnsupported.
     Invariant: while an entry of the queue may start, no connection is idle.
     """
 
@@ -42,6 +43,7 @@ class Pool:
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []
         self.last_response_at = -inf
+        self.name_conflict_at = -inf
         self.timeouts = self.shed = 0
         self.errors: Counter[str] = Counter()
         self._settings = settings
@@ -202,7 +204,13 @@ class Pool:
         if connection in self.idle:
             self.idle.remove(connection)
 
+    def note_error(self, error: Exception | None) -> None:
+        """Remember when the pooler last showed that it keeps no prepared statements."""
+        if isinstance(error, PreparedStatementsUnsupported):
+            self.name_conflict_at = time.monotonic()
+
     def _on_failure(self) -> None:
+        self.note_error(self.failure)
         if not self.connections:
             for waiter in self.queue.drained():
                 waiter.fail(DatabaseUnavailable())

@@ -12,7 +12,7 @@ from service.api.openapi.operation import Operation
 from service.api.payloads import Response, encode, problem_response
 from service.api.problems import NOT_READY, FieldError, Problem
 from service.db.database import Database
-from service.db.errors import UnsuitableServer
+from service.db.errors import PreparedStatementsUnsupported, UnsuitableServer
 from service.db.failures import description, remedy
 from service.db.migrations import bundled
 from service.db.statements import Statement
@@ -31,8 +31,11 @@ CHECKS = (
 )
 """One read and one write that find no row, with their arguments after the user's id."""
 
-SHARED_CAUSES = frozenset("0A000 25006 26000 3F000 42501 42703 42883 42P01 42P05".split())
+SHARED_CAUSES = frozenset("0A000 25006 3F000 42501 42703 42883 42P01".split())
 """SQLSTATEs that every statement of a kind meets alike: a grant, column, table, function or the server's state."""
+
+NAME_CONFLICT_SECONDS = 30.0
+"""Unready for this long after a name conflict: behind a pooler, other statements succeed by chance."""
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -122,6 +125,8 @@ class Health:
 
     def _reasons(self) -> list[str]:
         database, age = self._database, time.monotonic() - self._database.last_response_at
+        if time.monotonic() - database.name_conflict_at < NAME_CONFLICT_SECONDS:
+            return [str(PreparedStatementsUnsupported())]
         if not database.connections:
             failure = database.failure
             if isinstance(failure, UnsuitableServer):

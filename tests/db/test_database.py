@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +16,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from service.db import connector, driver, pool
 from service.db import database as database_module
@@ -31,7 +27,6 @@ from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
 from service.tasks.handlers import CREATE_TASK
 from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
-from tests.ports import free_port
 from tests.proxy import SSL_REQUEST, Proxy
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
 from tests.wire import Wire, request
@@ -441,50 +436,7 @@ def test_a_write_that_no_standby_has_is_never_called_saved(
             assert [task["title"] for task in ada.list().json()] == ["x"]
 
 
-# Poolers, and the ways to name a database
-
-
-@pytest.fixture(
-    params=["direct", *(["pgbouncer"] if shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin") else [])]
-)
-def pooled(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
-    """The database without a pooler, and behind PgBouncer in transaction mode where there is one on this machine."""
-    if request.param == "direct":
-        yield database
-        return
-    given = conninfo_to_dict(for_psycopg(database))
-    port = free_port()
-    target = " ".join(f"{name}={given[name]}" for name in ("host", "port", "user", "password") if name in given)
-    configuration = tmp_path / "pgbouncer.ini"
-    configuration.write_text(
-        f"[databases]\n* = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
-    )
-    for folder in (tmp_path, *tmp_path.parents):  # it refuses to run as root
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    account: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
-    program = str(shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin"))
-    with subprocess.Popen([program, "-q", str(configuration)], stderr=subprocess.DEVNULL, **account) as pooler:
-        try:
-            yield f"postgresql://127.0.0.1:{port}/{given['dbname']}"
-        finally:
-            pooler.terminate()
-
-
-def test_all_operations_work_without_prepared_statements(pooled: str, threads: ThreadPoolExecutor) -> None:
-    def life(ada: Caller) -> list[int]:
-        answers = [ada.create(title="x")]
-        task_id = answers[0].json()["id"]
-        answers += [ada.get(task_id), ada.update(task_id, title="y"), ada.complete(task_id), ada.list()]
-        assert [task["title"] for task in answers[-1].json()] == ["y"]
-        answers += [ada.delete(task_id), ada.get(task_id)]
-        return [answer.status_code for answer in answers]
-
-    with serving(database_url=pooled, prepared_statements=False) as api:
-        until(lambda: api.pool())
-        lives = [threads.submit(life, api.caller()) for _ in range(20)]
-        assert [run.result() for run in lives] == [[201, 200, 200, 200, 200, 204, 404]] * 20
+# The ways to name a database
 
 
 @pytest.mark.parametrize(
