@@ -74,12 +74,11 @@ async def get_task(request: Request) -> Response:
     Its `ETag` goes into the `If-Match` of a change. Another user's task is 404, as if it did not exist.
     """
     conditions = parse_conditions(request.headers)
-    row = await _get(request)
+    row = _only(await request.database.run(GET_TASK, request.user.id, request.resource_id))
     return conditional_response(conditions, version_tag(row["version"]), encode_task(row))
 
 
-async def _get(request: Request) -> Row:
-    rows = await request.database.run(GET_TASK, request.user.id, request.resource_id)
+def _only(rows: list[Row]) -> Row:
     if not rows:
         raise Problem(NO_SUCH_TASK)
     return rows[0]
@@ -139,9 +138,7 @@ async def _write(request: Request, statement: Statement, if_match: Statement, *a
     else:
         versions = await _versions(request, conditions)
         rows = await request.database.run(if_match, request.user.id, request.resource_id, versions, *arguments)
-    if not rows:
-        raise Problem(NO_SUCH_TASK)
-    row = rows[0]
+    row = _only(rows)
     if row["id"] is None:  # the task exists, at another version
         raise Problem(PRECONDITION_FAILED)
     return row
@@ -154,7 +151,8 @@ async def _versions(request: Request, conditions: Conditions) -> list[str]:
     """
     if not conditions.any_version or conditions.if_none_match == ANY:
         return conditions.versions()
-    version = str((await _get(request))["version"])
+    row = _only(await request.database.run(GET_TASK, request.user.id, request.resource_id))
+    version = str(row["version"])
     return [] if conditions.exclude(version.encode()) else [version]
 
 

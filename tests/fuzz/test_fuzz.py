@@ -75,8 +75,8 @@ def test_fuzz_knows_that_a_signed_token_needs_all_of_three() -> None:
         ("update_task", b'{"title": null}', None),
         ("complete_task", b"", {}),
         ("complete_task", b'{"completed": false, "title": 1}', {"completed": False}),
-        ("complete_task", b"{}", None),
-        ("complete_task", b"null", None),
+        ("complete_task", b"{}", {}),
+        ("complete_task", b"null", {}),
     ],
 )
 def test_fuzz_knows_what_must_become_of_a_body(operation: str, body: bytes, task: dict[str, Any] | None) -> None:
