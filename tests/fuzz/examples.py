@@ -48,7 +48,11 @@ def run(tally: Tally, examples: SearchStrategy[T], attempt: Callable[[T], object
     @hypothesis.given(examples)
     def each(example: T) -> None:
         tally.cases += 1
-        attempt(example)
+        try:
+            attempt(example)
+        except Exception as error:
+            error.add_note(repr(example))  # hypothesis prints some strategies' examples as nothing
+            raise
 
     try:
         each()

@@ -38,16 +38,7 @@ class Target:
         """What it has logged of itself: nothing once it was ready, unless something went wrong there."""
         self.signer = signer
         self.named = {name: f'"{value}"' for name, value in named.items()}
-        early = 0  # how often it was asked too early, each of which it logs
-
-        def ready() -> bool:
-            nonlocal early
-            status = self.ask(request("GET", "/readyz")).status if self.answers() else None
-            early += status == 503
-            return status == 200
-
-        until(ready)
-        until(lambda: self.errors().count("\n") == early)
+        until(lambda: self.answers() and self.ask(request("GET", "/readyz")).status == 200)
         self.tasks = f"/api/{EVE}/tasks"
         self.task = self._task(EVE)
         self.adas_task = self._task(ADA)
@@ -108,6 +99,11 @@ def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterato
     ):
         try:
             memory = psutil.Process(process.pid).memory_info
-            yield Target(address, lambda: memory().rss, Path(log.name).read_text, signer, **named)
+
+            def errors() -> str:
+                lines = Path(log.name).read_text().splitlines()
+                return "\n".join(line for line in lines if '"operation":"readyz"' not in line)  # it was asked too early
+
+            yield Target(address, lambda: memory().rss, errors, signer, **named)
         finally:
             process.terminate()
