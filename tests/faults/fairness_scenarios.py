@@ -31,7 +31,7 @@ LONG_TASKS: LiteralString = """
 """
 SHORT_TASKS: LiteralString = """
     insert into tasks (user_id, title, description)
-    select %s, 'a short one', repeat('x', 300)
+    select %s, 'a short one', repeat('x', 1000)
     from generate_series(1, %s)
 """
 
