@@ -45,7 +45,7 @@ def of_type(*types: type) -> list[str]:
 
 
 def bounds(name: str) -> dict[str, float]:
-    """The bounds that the Struct sets a number."""
+    """The bounds of a number in the Struct."""
     kind = get_type_hints(Settings, include_extras=True)[name.lower()]
     metas = [meta for meta in get_args(kind)[1:] if isinstance(meta, Meta)]
     return {key: value for meta in metas for key in ("ge", "gt", "le") if (value := getattr(meta, key)) is not None}
@@ -87,12 +87,12 @@ def test_number_is_accepted_at_its_bounds_and_refused_beyond(name: str) -> None:
 
 @pytest.mark.parametrize("name", of_type(int, float))
 @pytest.mark.parametrize("text", ["many", "nan", "inf", "1,5", "1.2.3s", "0x50", "\uff11s", "s"])
-def test_number_that_is_none_is_refused(name: str, text: str) -> None:
+def test_text_in_place_of_a_number_is_refused(name: str, text: str) -> None:
     assert refusal(**{name: text}).startswith(f"{name} is not valid")
 
 
 @pytest.mark.parametrize("text", ["1.5", "2_000"])
-def test_whole_number_that_is_none_is_refused(text: str) -> None:
+def test_fraction_in_place_of_a_whole_number_is_refused(text: str) -> None:
     assert refusal(WORKERS=text).startswith("WORKERS is not valid: it is a whole number from 1 to 64")
 
 
@@ -102,7 +102,7 @@ def test_time_may_have_a_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("name", of_type(bool))
-def test_switch_is_true_or_false(name: str) -> None:
+def test_boolean_is_true_or_false(name: str) -> None:
     for text, value in {"true": True, "TRUE": True, "1": True, "false": False, "False": False, " 0 ": False}.items():
         assert getattr(settings(**{name: text}), name.lower()) is value
     for text in ("off", "yes", "2", "tru"):
@@ -120,7 +120,7 @@ def test_cors_origins_are_accepted(origins: str) -> None:
 
 
 @pytest.mark.parametrize("origins", NO_ORIGINS)
-def test_cors_origins_that_are_none_are_refused(origins: str) -> None:
+def test_cors_origins_that_are_not_origins_are_refused(origins: str) -> None:
     assert refusal(CORS_ORIGINS=origins).startswith("CORS_ORIGINS is not a list of origins")
 
 
@@ -232,7 +232,7 @@ def test_jwks_url_that_is_not_safe_to_fetch_is_refused(url: str) -> None:
     assert refusal(JWT_SECRET=None, JWKS_URL=url) == "JWKS_URL is not an https URL (http is for loopback only)"
 
 
-def test_pool_cannot_be_smaller_than_its_least() -> None:
+def test_pool_min_size_above_pool_max_size_is_refused() -> None:
     assert refusal(POOL_MIN_SIZE="21") == "POOL_MIN_SIZE is larger than POOL_MAX_SIZE"
     assert settings(POOL_MIN_SIZE="21", POOL_MAX_SIZE="21").pool_min_size == 21
 
@@ -250,7 +250,7 @@ def test_settings_cannot_be_changed(name: str) -> None:
 
 
 def command(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m service NAME` with nothing but `environment`."""
+    """Run `python -m service NAME` with only `environment`."""
     program = [sys.executable, "-m", "service", name]
     return subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
 

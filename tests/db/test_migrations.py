@@ -1,4 +1,4 @@
-"""The migrations: up, down, up; two migrators at once, a killed one, a failing one; someone else's table of users."""
+"""The migrations: up, down, up; two migrators at once, a killed one, a failing one; a `users` table of another service."""
 
 import hashlib
 import shutil
@@ -39,7 +39,7 @@ def connection(empty_database: str) -> Iterator[Connection]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The migrations in a folder that takes further ones."""
+    """A copy of the migrations, to which tests add files."""
     copy = shutil.copytree(FOLDER, tmp_path / "migrations")
     monkeypatch.setattr(migrations, "FOLDER", copy)
     return copy
@@ -51,7 +51,7 @@ def start_migrator(database: str) -> subprocess.Popen[str]:
 
 
 def wait_for_waiting(connection: Connection, sessions: int) -> None:
-    """Until so many sessions of this database wait for a lock."""
+    """Wait until that many sessions of this database wait for a lock."""
     give_up = time.monotonic() + 10
     while connection.execute(WAITING).fetchone() != (sessions,):
         assert time.monotonic() < give_up
@@ -59,7 +59,7 @@ def wait_for_waiting(connection: Connection, sessions: int) -> None:
 
 
 def tables(connection: Connection) -> set[str]:
-    """The tables but for those that record the migrations."""
+    """The tables, without those that record the migrations."""
     rows = connection.execute("select tablename from pg_tables where schemaname = 'public'")
     return {name for (name,) in rows if "yoyo" not in name}
 
@@ -144,7 +144,7 @@ def test_migrate_twice_at_once_applies_each_migration_once(empty_database: str, 
     assert [migrator.returncode for migrator in migrators] == [0, 0]
 
 
-def test_migrate_gives_up_waiting_for_its_turn(empty_database: str, connection: Connection, folder: Path) -> None:
+def test_migrate_gives_up_waiting_for_the_lock(empty_database: str, connection: Connection, folder: Path) -> None:
     lock = folder / "bookkeeping" / "acquire-lock.sql"
     lock.write_text(lock.read_text().replace("'60s'", "'50ms'"))
     with connection.transaction():
@@ -182,10 +182,10 @@ def test_migrate_leaves_nothing_of_a_migration_that_fails(
     assert migrate(empty_database) == ["9000.create-half"]
 
 
-def test_migrate_leaves_nothing_of_a_migration_that_it_cannot_note(
+def test_migrate_leaves_nothing_of_a_migration_that_it_cannot_record(
     empty_database: str, connection: Connection, folder: Path
 ) -> None:
-    """What a kill between the two would do if each had a transaction of its own."""
+    """A kill between the change and its record would leave this if each had its own transaction."""
     migrate(empty_database)
     (folder / "9000.create-third.sql").write_text("-- third\ncreate table third ();\n")
     connection.execute("alter table _yoyo_migration add constraint no_more check (migration_id < '9000')")
@@ -196,9 +196,7 @@ def test_migrate_leaves_nothing_of_a_migration_that_it_cannot_note(
     assert tables(connection) == {"users", "tasks"}
 
 
-def test_migrate_runs_what_cannot_be_in_a_transaction(
-    empty_database: str, connection: Connection, folder: Path
-) -> None:
+def test_migrate_runs_a_file_outside_a_transaction(empty_database: str, connection: Connection, folder: Path) -> None:
     (folder / "9000.index-tasks.sql").write_text(
         "-- an index\n-- transactional: false\n"
         "set lock_timeout = '2s';\ncreate index concurrently tasks_by_title on tasks (title);\n"
@@ -275,7 +273,7 @@ def test_migrate_refuses_users_that_tasks_cannot_belong_to(
     assert tables(connection) == before
 
 
-def test_migrate_of_a_role_that_may_not_create_says_what_to_grant(
+def test_migrate_by_a_role_without_create_says_what_to_grant(
     postgres: "Postgres", empty_database: str, connection: Connection
 ) -> None:
     postgres.execute("create role {}", "limited")

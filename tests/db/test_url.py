@@ -107,7 +107,7 @@ async def test_database_url_keeps_server_settings(parts: dict[str, str]) -> None
     assert await seen_by_both(url, "select current_setting('work_mem')") == ("1234kB", "1234kB")
 
 
-async def test_database_url_drops_what_a_driver_does_not_know(parts: dict[str, str]) -> None:
+async def test_database_url_drops_parameters_that_a_driver_does_not_know(parts: dict[str, str]) -> None:
     values = {
         "channel_binding": "prefer",
         "gssencmode": "disable",
@@ -168,7 +168,7 @@ def test_database_url_gives_the_machines_certificates_as_a_file() -> None:
     assert parameters(for_psycopg(url))["sslrootcert"] == parameters(for_asyncpg(url))["sslrootcert"]
 
 
-def test_database_url_of_several_hosts_asks_for_the_one_that_writes() -> None:
+def test_database_url_of_several_hosts_asks_for_the_primary() -> None:
     url = "postgresql://u@one,two:5433,[::1]:5434/d"
 
     assert parameters(for_psycopg(url)) == {
@@ -184,7 +184,7 @@ def test_database_url_of_several_hosts_asks_for_the_one_that_writes() -> None:
     assert "target_session_attrs" not in for_asyncpg("postgresql://u@one/d")
 
 
-def test_database_url_of_neon_is_read_whole() -> None:
+def test_database_url_of_neon_keeps_every_parameter() -> None:
     url = "postgresql://u:npg_x@ep-a-pooler.eu.neon.tech/d?sslmode=require&channel_binding=require&options=endpoint%3Dep-a"
     read = {
         "user": "u",

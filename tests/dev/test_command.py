@@ -128,7 +128,7 @@ def test_dev_refuses_to_run_twice_and_recovers_from_a_kill(project: Path) -> Non
         assert postgres_of(project) != postgres
 
 
-def test_dev_uses_what_the_environment_names(project: Path, empty_database: str) -> None:
+def test_dev_uses_the_settings_of_the_environment_and_of_dotenv(project: Path, empty_database: str) -> None:
     (project / ".env").write_text(
         f"JWT_SECRET='{SECRET}'\nJWT_AUDIENCE=tasks\nDATABASE_URL=postgresql://127.0.0.1:1/\n"
     )

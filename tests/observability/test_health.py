@@ -27,7 +27,7 @@ def unready(api: Api) -> list[str]:
     return [error["msg"] for error in response.json()["errors"]]
 
 
-def test_health_and_livez_say_that_the_process_answers(api: Api) -> None:
+def test_health_and_livez_are_200(api: Api) -> None:
     assert api.anonymous.get("/health").json() == {"status": "healthy"}
     assert api.anonymous.get("/livez").json() == {"status": "alive"}
 
@@ -53,7 +53,7 @@ def test_readyz_names_the_migrations_that_have_not_run(api: Api, rows: Callable[
     until(lambda: not unready(api))
 
 
-def test_readyz_tells_silence_from_absence_and_livez_neither(proxy: Proxy) -> None:
+def test_readyz_tells_a_silent_database_from_a_lost_one_and_livez_stays_200(proxy: Proxy) -> None:
     said: list[str] = []
 
     def says(reason: str) -> bool:
@@ -122,7 +122,7 @@ def test_readyz_stays_ready_when_one_statement_fails_for_its_own_cause(
         assert not unready(api)
 
 
-def test_the_health_command_exits_with_0_when_ready(api: Api) -> None:
+def test_health_command_exits_with_0_when_ready(api: Api) -> None:
     def health(port: int) -> int:
         environment = {"PATH": os.environ["PATH"], "PORT": str(port)}
         return subprocess.run([sys.executable, "-m", "service", "health"], cwd=ROOT, env=environment).returncode
@@ -135,7 +135,7 @@ def test_the_health_command_exits_with_0_when_ready(api: Api) -> None:
     ("host", "called"),
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.0.0.1", "10.0.0.1"), ("a.example", "a.example")],
 )
-def test_the_health_command_calls_an_address_that_leads_here(
+def test_health_command_calls_an_address_of_this_machine(
     host: str, called: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     urls: list[str] = []

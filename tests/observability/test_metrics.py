@@ -1,4 +1,4 @@
-"""What Prometheus gets to see, scraped over HTTP after requests that are known, and where it cannot be seen."""
+"""The metrics, scraped over HTTP after known requests, and the ports that have them."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ class Measured:
         return scrape(self.port)
 
     def value(self, *series: str) -> float:
-        """The value of the series, or 0 when there is none yet."""
+        """The value of the series, or 0 if there is none yet."""
         return self.look().get(series, 0)
 
 
@@ -121,7 +121,7 @@ def test_metrics_count_verified_and_remembered_tokens(service: Measured) -> None
     assert service.value("task_service_cached_tokens") == 2
 
 
-def test_metrics_show_connections_and_who_waits_for_one(database: str) -> None:
+def test_metrics_show_connections_and_waiting_requests(database: str) -> None:
     bounds = {"pool_min_size": 1, "pool_max_size": 1, "acquire_timeout": 1, "max_waiting": 1, "statement_timeout": 30}
     with measured(database_url=database, **bounds) as service, ThreadPoolExecutor(3) as crowd:
         ada = service.api.caller()
@@ -160,7 +160,7 @@ def test_metrics_count_connections_that_cannot_be_made() -> None:
         until(lambda: service.value("task_service_database_errors_total", "08"))
 
 
-def test_metrics_count_what_no_endpoint_sees(service: Measured) -> None:
+def test_metrics_count_requests_that_the_edge_refuses(service: Measured) -> None:
     with Wire(service.api.address) as wire:
         assert wire.send(b"no request\r\n\r\n").answer().status == 400
 
@@ -214,7 +214,7 @@ def test_metrics_count_requests_that_failed_for_a_cause_in_the_database(service:
     assert service.value("task_service_unavailable_total", "42P01") == 1
 
 
-def test_metrics_tell_of_the_process(service: Measured) -> None:
+def test_metrics_show_the_memory_of_the_process(service: Measured) -> None:
     assert service.value("process_resident_memory_bytes") > 1e6
 
 
@@ -222,7 +222,7 @@ def test_metrics_are_not_on_the_public_port(service: Measured) -> None:
     assert service.api.anonymous.get("/metrics").status_code == 404
 
 
-def test_metrics_have_a_port_for_each_worker_and_for_those_that_replace_them(database: str) -> None:
+def test_metrics_have_a_port_for_each_worker_and_its_replacement(database: str) -> None:
     public, first = free_port(1), free_port(2)
     environment = {
         "DATABASE_URL": database,
@@ -245,14 +245,14 @@ def test_metrics_have_a_port_for_each_worker_and_for_those_that_replace_them(dat
 
 
 @pytest.mark.parametrize(("first", "workers"), [("4000", "1"), ("3999", "2"), ("65535", "2")])
-def test_metrics_ports_that_cannot_be_had_are_refused_at_the_start(first: str, workers: str) -> None:
+def test_metrics_port_too_close_to_another_is_refused(first: str, workers: str) -> None:
     values = {"DATABASE_URL": NOWHERE, "JWT_SECRET": SECRET, "METRICS_PORT": first, "WORKERS": workers}
     with pytest.raises(SettingsError, match="METRICS_PORT"):
         read_settings(values)
 
 
 def owners(supervisor: int, first: int) -> set[int]:
-    """Which of its processes listen on the port or on the next."""
+    """The pids of the workers that listen on the port or on the next one."""
     found = set()
     with suppress(psutil.NoSuchProcess):  # it was just leaving
         for child in psutil.Process(supervisor).children():

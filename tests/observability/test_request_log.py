@@ -112,7 +112,7 @@ def test_log_has_a_traceparent_that_is_valid(database: str, lines: Lines) -> Non
 
 
 @pytest.mark.parametrize(("level", "logged"), [("info", []), ("debug", ["health", "livez", "readyz"])])
-def test_log_has_probes_at_debug_alone(database: str, lines: Lines, level: str, logged: list[str]) -> None:
+def test_log_has_probes_only_at_debug(database: str, lines: Lines, level: str, logged: list[str]) -> None:
     with serving(database_url=database, log_level=level) as api:
         for path in ("/health", "/livez", "/readyz", "/openapi.json"):
             api.anonymous.get(path)
@@ -167,7 +167,7 @@ def test_log_has_no_value_of_a_request_a_row_or_a_setting(proxy: Proxy, rows: Ro
         assert secret not in printed
 
 
-def test_log_level_warning_logs_failures_alone(proxy: Proxy, lines: Lines) -> None:
+def test_log_level_warning_logs_only_failures(proxy: Proxy, lines: Lines) -> None:
     with serving(database_url=proxy.url, log_level="warning") as api:
         ada = api.caller()
         assert [ada.list().status_code, ada.create().status_code] == [200, 422]

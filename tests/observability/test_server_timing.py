@@ -47,7 +47,7 @@ def test_server_timing_is_on_every_private_response(timed: Api) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Bearer none", None])
-def test_server_timing_of_a_refusal_holds_no_database(timed: Api, authorization: str | None) -> None:
+def test_server_timing_of_a_refusal_has_no_database_time(timed: Api, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     times = milliseconds(timed.anonymous.get(f"/api/{uuid4()}/tasks", headers=headers))
 
