@@ -8,6 +8,7 @@ import pytest
 
 from service.__main__ import settings_table
 from service.settings import ROOT, Settings
+from tests.test_imports import LEAVES, imports
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/*.md"), *ROOT.glob("examples/*/*.md")]
 
@@ -113,3 +114,17 @@ def test_architecture_page_names_every_module_and_no_other() -> None:
     }
 
     assert named == {str(path) if len(path.parts) > 1 else f"/{path}" for path in modules}
+
+
+def test_architecture_page_draws_every_import_between_packages() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = set(re.findall(r"^    (\w+)(?:\[.*?\])? --.*> (\w+)", page, re.MULTILINE))
+    reached = set(drawn)
+    while further := {(a, d) for a, b in reached for c, d in drawn if b == c} - reached:
+        reached |= further
+    nodes = {"__main__": "main", "supervisor": "server", "shutdown": "app"}
+
+    for importer, imported in imports(ROOT / "service"):
+        if imported not in {*LEAVES, "observability.request_log"}:
+            one, other = (nodes.get(name, name) for name in (importer.split(".")[0], imported.split(".")[0]))
+            assert one == other or (one, other) in reached, f"{importer} imports {imported}"
