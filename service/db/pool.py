@@ -145,6 +145,9 @@ class Pool:
             waiter = self.queue.pop()
             if waiter is None:
                 return
+            if waiter.is_cancelled():
+                self.queue.forget(waiter.user)
+                continue
             connection = self.idle.pop()
             connection.holder = waiter.user
             waiter.user.held += 1

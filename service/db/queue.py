@@ -4,7 +4,6 @@ from asyncio import Future
 from collections import deque
 from collections.abc import Hashable
 from math import inf
-from typing import Any
 
 from service.db.connection import Connection
 
@@ -17,7 +16,7 @@ class User:
     def __init__(self, key: Hashable | None) -> None:
         self.key = key
         self.held = 0
-        self.waiters: Any = ()  # a deque while there are any
+        self.waiters: list[Waiter] = []
 
 
 class Waiter:
@@ -26,14 +25,14 @@ class Waiter:
     A `capped` entry keeps to its user's share of the pool even while nobody else waits.
     """
 
-    __slots__ = ("capped", "connection", "deadline", "queued", "size", "user")
+    __slots__ = ("capped", "deadline", "future", "queued", "size", "user")
 
     def __init__(
-        self, user: User, deadline: float, connection: Future[Connection] | None = None, capped: bool = False
+        self, user: User, deadline: float, future: Future[Connection] | None = None, capped: bool = False
     ) -> None:
         self.user = user
         self.deadline = deadline
-        self.connection = connection
+        self.future = future
         self.capped = capped
         self.queued = True
         self.size = 1
@@ -42,22 +41,26 @@ class Waiter:
         """Whether the entry must not start yet, even on an idle connection."""
         return False
 
+    def is_cancelled(self) -> bool:
+        """Whether the request's task was cancelled, and has not yet removed the entry from the queue."""
+        return self.future is not None and self.future.done()
+
     def start(self, connection: Connection) -> None:
-        """Go on with a connection."""
-        if self.connection and not self.connection.done():
-            self.connection.set_result(connection)
+        """Continue the request with a connection. The entry must not be cancelled."""
+        if self.future:
+            self.future.set_result(connection)
 
     def fail(self, error: Exception) -> None:
-        """Go on without one."""
-        if self.connection and not self.connection.done():
-            self.connection.set_exception(error)
+        """Continue the request with an exception."""
+        if self.future and not self.future.done():
+            self.future.set_exception(error)
 
 
 class Queue:
     """Entries by user. `size` counts requests, `len()` entries. `share` is how many connections a user may hold.
 
-    Invariants: `_turns` has each user with waiters once, the next one first; deadlines do not decrease in the order of
-    arrival, for each is the same time from its arrival.
+    Invariants: `_turns` has each user with waiters once, the next one first, except `batches`; deadlines do not
+    decrease in the order of arrival, for each is the same time from its arrival.
     """
 
     def __init__(self, share: int) -> None:
@@ -70,7 +73,7 @@ class Queue:
         self._users: dict[Hashable, User] = {}
 
     def __len__(self) -> int:
-        return sum(len(user.waiters) for user in self._turns)
+        return len(self.batches.waiters) + sum(len(user.waiters) for user in self._turns)
 
     def user(self, key: Hashable | None) -> User:
         """The user with this id; None stands for batched reads."""
@@ -91,11 +94,9 @@ class Queue:
         user = waiter.user
         self.size += waiter.size
         self._arrivals.append(waiter)
-        if user.waiters:
-            user.waiters.append(waiter)
-        else:
-            user.waiters = deque((waiter,))
+        if not user.waiters and user is not self.batches:
             self._turns.append(user)
+        user.waiters.append(waiter)
 
     def discard(self, waiter: Waiter) -> bool:
         """Remove an entry. Returns whether it was still queued."""
@@ -104,25 +105,22 @@ class Queue:
         user = waiter.user
         waiter.queued = False
         self.size -= waiter.size
-        if len(user.waiters) > 1:
-            user.waiters.remove(waiter)
-        else:
-            user.waiters = ()
+        user.waiters.remove(waiter)
+        if not user.waiters and user is not self.batches:
             self._turns.remove(user)
             self.forget(user)
         return True
 
     def pop(self) -> Waiter | None:
-        """Remove and return the entry to start next, or None when none may start.
-
-        It is of the user who holds the fewest connections; among equals, of the one longest without a turn.
-        """
+        """Remove and return the entry to start next, or None when none may start."""
         user = self.next()
         if user is None:
             return None
-        waiter: Waiter = user.waiters.popleft()
+        waiter = user.waiters.pop(0)
         waiter.queued = False
         self.size -= waiter.size
+        if user is self.batches:
+            return waiter
         if self._turns[0] is user:
             self._turns.popleft()
         else:
@@ -132,15 +130,26 @@ class Queue:
         return waiter
 
     def next(self) -> User | None:
-        """The user whose turn it is. A user who holds the share has no turn while another may have it."""
+        """The user whose turn it is.
+
+        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch starts
+        before the requests that came later: it is for many users, and with one turn among theirs it would be late.
+        """
+        user = self._next_user()
+        batches = self.batches.waiters
+        if not batches or batches[0].is_held_back():
+            return user
+        if user and not user.held and user.waiters[0].deadline < batches[0].deadline:
+            return user
+        return self.batches
+
+    def _next_user(self) -> User | None:
+        """A user who holds the share has no turn while another may have it."""
         best, fewest, spare = None, self.share, None
         for user in self._turns:
-            if user is self.batches:
-                if not user.waiters[0].is_held_back():
-                    return user
-            elif user.held == 0:
+            if user.held == 0:
                 return user  # found after at most as many steps as users hold connections
-            elif user.held < fewest:
+            if user.held < fewest:
                 best, fewest = user, user.held
             elif spare is None and not user.waiters[0].capped:
                 spare = user

@@ -345,6 +345,24 @@ async def test_a_connection_handed_to_a_caller_who_just_left_goes_to_the_next(da
         assert database_pool.idle == [connection]
 
 
+async def test_a_connection_is_not_handed_to_a_caller_who_has_just_left(database: str) -> None:
+    async with opened(database, pool_max_size=1) as database_pool:
+        ada = uuid4()
+        connection = database_pool.idle.pop()
+        leaves, stays = (
+            asyncio.create_task(database_pool.acquire(ada)),
+            asyncio.create_task(database_pool.acquire(uuid4())),
+        )
+        await asyncio.sleep(0)
+        leaves.cancel()
+        database_pool.release(connection)  # before the cancelled task has run
+        async with asyncio.timeout(10):
+            assert await stays is connection
+        database_pool.release(connection)
+        assert database_pool.idle == [connection]
+        assert not database_pool.queue._users
+
+
 # A database that changes
 
 

@@ -71,6 +71,21 @@ def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_capped(
     assert queue.pop() is (of_ada if may_start else None)
 
 
+def test_queue_starts_batches_in_the_order_of_arrival_among_all_users(queue: Queue) -> None:
+    first, second = wait(queue, queue.batches, 1), wait(queue, queue.batches, 3)
+    of_ada, of_bob = wait(queue, queue.user("ada"), 2), wait(queue, queue.user("bob"), 4)
+
+    assert [queue.pop() for _ in range(4)] == [first, of_ada, second, of_bob]
+
+
+def test_queue_starts_a_batch_before_a_user_who_holds_a_connection(queue: Queue) -> None:
+    ada = queue.user("ada")
+    ada.held = 1
+    of_ada, batch = wait(queue, ada, 1), wait(queue, queue.batches, 2)
+
+    assert [queue.pop(), queue.pop()] == [batch, of_ada]
+
+
 def test_queue_expires_what_is_late_and_forgets_what_left(queue: Queue) -> None:
     ada = queue.user("ada")
     late, left, later = wait(queue, ada, 1), wait(queue, ada, 2), wait(queue, ada, 3)
