@@ -1,6 +1,7 @@
 """The release: its version, and the commit that it was made from."""
 
 import subprocess
+from functools import cache
 
 from service.settings import ROOT
 
@@ -8,6 +9,7 @@ VERSION = "0.1.0"
 """The version in pyproject.toml, which the image does not hold."""
 
 
+@cache
 def commit() -> str:
     """The commit's hash: from the file COMMIT, which the image's build writes, or from git; else `unknown`."""
     file = ROOT / "COMMIT"

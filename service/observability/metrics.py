@@ -54,7 +54,6 @@ class Metrics(Collector):
         self._database = database
         self._failures = failures
         self._output = output
-        self._commit = commit()
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
     def count(self, operation: str, status: int, seconds: float, database_seconds: float) -> None:
@@ -68,7 +67,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics with their present values."""
         build = GaugeMetricFamily("task_service_build_info", "The release. Always 1.", labels=("version", "commit"))
-        build.add_metric((VERSION, self._commit), 1)
+        build.add_metric((VERSION, commit()), 1)
         yield build
         yield self._answered()
         yield self._database_seconds()

@@ -1,4 +1,4 @@
-"""The migrations: up, down, up; two migrators at once, a killed one, a failing one; a `users` table of another service."""
+"""The migrations: up, down, up; two migrators at once, a killed one, a failing one; `users` of another service."""
 
 import hashlib
 import shutil
