@@ -172,7 +172,12 @@ class ReadBatcher:
         task.add_done_callback(partial(self._on_done, batch, connection))
 
     async def _run(self, batch: Batch, connection: Connection) -> None:
-        outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
+        try:
+            outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
+        except (
+            Exception
+        ) as error:  # rows that batch_columns does not fit: a caller would wait for ever
+            outcomes = [error] * len(batch.callers)
         batch.finished = perf_counter()
         batch.resolve(outcomes)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from service.db.connection import Connection, connect
-from service.db.errors import UnsuitableServer
+from service.db.errors import DatabaseUnavailable, UnsuitableServer
 from service.db.failures import description, remedy
 from service.db.statements import tenant_statements
 from service.db.url import for_asyncpg, location
@@ -68,7 +68,8 @@ class Connector:
         return missing < 0
 
     async def close(self) -> None:
-        """Cancel the attempts under way."""
+        """Cancel the attempts under way. No further one is made."""
+        self.failure = DatabaseUnavailable("the pool is closed")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -80,7 +80,10 @@ class Database(Pool):
             queued = perf_counter() if self._on_timing else 0.0
             batch, future = batcher.join(statement, bound)
             try:
-                return await future
+                rows = await future
+                if self.failing:
+                    self.failing.pop(statement.name, None)
+                return rows
             except Exception as error:
                 await self._delay_retry(statement, error, started, retried)
                 batcher, retried = None, True

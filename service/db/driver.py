@@ -84,7 +84,11 @@ class RacingLoop:
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
         addresses = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY)
-        return await self._loop.create_connection(factory, sock=connected, **options)
+        try:
+            return await self._loop.create_connection(factory, sock=connected, **options)
+        except BaseException:
+            connected.close()
+            raise
 
 
 async def open_connection(url: str, settings: Settings) -> Any:

@@ -86,6 +86,7 @@ class Pool:
             await asyncio.wait(self._checks, timeout=CLOSE_SECONDS)
         closing = [each.driver.close(timeout=CLOSE_SECONDS) for each in self.connections]
         self.connections, self.idle = set(), []
+        self._on_failure()  # for the requests that wait
         await asyncio.gather(*closing, return_exceptions=True)
         self._timer.close()
 

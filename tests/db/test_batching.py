@@ -274,3 +274,24 @@ async def test_a_read_that_fails_is_found_by_halving_its_batch(
         )
         assert [isinstance(result, OverflowError) for result in results] == [False, True, *[False] * len(good)]
         assert proxy.round_trips - before < 1 + 1 + 2 * 6 + 12  # each failure is followed by a check of the connection
+
+
+async def test_a_batched_read_that_succeeds_ends_the_failure_of_its_statement(
+    database: str, owned: dict[UUID, list[UUID]]
+) -> None:
+    async with opened(database) as pool:
+        calls = [get(pool, user, owned[user][0]) for user in list(owned)[:3]]
+        pool.failing[GET_TASK.name] = Exception()
+        await asyncio.gather(*calls[1:])
+        assert not pool.failing
+        await calls[0]
+
+
+async def test_rows_without_their_arguments_fail_the_reads_of_the_batch(
+    database: str, owned: dict[UUID, list[UUID]]
+) -> None:
+    statement = Statement("get_task", batch_columns=(1, 99))
+    async with opened(database) as pool:
+        reads = [pool.run(statement, user, owned[user][0]) for user in list(owned)[:3]]
+        results = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 10)
+        assert [type(result) for result in results[1:]] == [IndexError] * 2

@@ -20,12 +20,13 @@ from psycopg import sql
 from service.db import connector, driver, pool
 from service.db import database as database_module
 from service.db.database import Database
+from service.db.errors import DatabaseUnavailable
 from service.db.migrations import migrate
 from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
-from service.tasks.handlers import CREATE_TASK
+from service.tasks.handlers import CREATE_TASK, GET_TASK
 from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
 from tests.proxy import SSL_REQUEST, Proxy
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
@@ -361,6 +362,23 @@ async def test_a_connection_is_not_handed_to_a_caller_who_has_just_left(database
         database_pool.release(connection)
         assert database_pool.idle == [connection]
         assert not database_pool.queue._users
+
+
+async def test_closing_the_pool_refuses_the_requests_that_wait_and_come_later(database: str, rows: Rows) -> None:
+    async with opened(database, pool_max_size=1, acquire_timeout=30) as database_pool:
+        database_pool.idle.pop()
+        read, write = GET_TASK, CREATE_TASK
+        waiting = [
+            asyncio.create_task(database_pool.run(read, uuid4(), uuid4())),
+            asyncio.create_task(database_pool.run(write, uuid4(), "x", None, False)),
+        ]
+        await asyncio.sleep(0)
+        await database_pool.close()
+        results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+        assert {type(result) for result in results} == {DatabaseUnavailable}
+        with pytest.raises(DatabaseUnavailable):
+            await database_pool.run(read, uuid4(), uuid4())
+        assert not rows(f"select pid {OURS}")
 
 
 # A database that changes
