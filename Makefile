@@ -58,7 +58,7 @@ hostile: .venv/test ## send every hostile input that is known, and show the answ
 fuzz: .venv/test ## try 20,000 inputs that nobody wrote, in a few minutes (ARGS="--seed 1": the same again)
 	@$(RUN) tests.fuzz $(ARGS)
 
-compat: .venv/check ## run the tests with the oldest and newest allowed releases, and on each Python (ARGS="python-3.12")
+compat: .venv/check .venv-load/made ## run the tests with the oldest and newest allowed releases, and on each Python (ARGS="python-3.12")
 	@$(RUN) tests.compat $(ARGS)
 
 issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)

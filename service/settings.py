@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, description="largest request body; larger ones get 413")] = 1_048_576
     max_body_bytes_total: Annotated[
         int, Meta(ge=1024, description="request bodies in memory per process; past it the largest get 503")
-    ] = 67_108_864
+    ] = 33_554_432
     max_waiting: Annotated[
         int, Meta(ge=1, description="requests that may wait for a connection; further ones get 503")
     ] = 1000

@@ -23,7 +23,7 @@ LAYERS = {
     "edge": {"api.payloads", "api.problems", *LEAVES},
     "tasks": {"api", "auth", "db", *LEAVES},
     "observability": {"api", "auth", "db", "edge", "observability", "version", *LEAVES},
-    "shutdown": {"observability", *LEAVES},
+    "shutdown": LEAVES,
     "app": {"api", "auth", "db", "edge", "observability", "shutdown", "tasks", *LEAVES},
     "supervisor": LEAVES,
     "server": {"supervisor", "app", "db", "edge", "observability", *LEAVES},

@@ -150,8 +150,8 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]]:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, _, value = line.decode("latin-1").partition(": ")
-        assert name not in headers
-        headers[name] = value
+        assert name.lower() not in headers
+        headers[name.lower()] = value
     return int(lines[0].split(b" ", 2)[1]), headers
 
 

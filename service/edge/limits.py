@@ -15,7 +15,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     buffered_body_bytes: int = 64 * 1024
     """Bytes of a request body that are read before the application asks for them."""
 
-    total_body_bytes: int = 64 * 1024 * 1024
+    total_body_bytes: int = 32 * 1024 * 1024
     """Bytes of request bodies in one process. Past it the largest bodies that are arriving are answered with 503."""
 
     pipelined_requests: int = 100

@@ -13,6 +13,7 @@ import uvloop
 
 from tests.faults import (
     client_scenarios,
+    edge_scenarios,
     fairness_scenarios,
     network_scenarios,
     pool_scenarios,
@@ -50,6 +51,12 @@ SCENARIOS: list[Scenario] = [
     replication_scenarios.read_only,
     process_scenarios.worker_killed,
     process_scenarios.rolling_stop,
+    edge_scenarios.refused_crowd,
+    edge_scenarios.unfinished_bodies,
+    edge_scenarios.rolling_restart,
+    edge_scenarios.haproxy_restart,
+    edge_scenarios.nginx_restart,
+    edge_scenarios.busy_stop,
     client_scenarios.slow_senders,
     client_scenarios.slow_readers,
     client_scenarios.vanishing_clients,

@@ -97,10 +97,14 @@ class Caller:
         fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}")
         return wire.request(method, path, *fields, body=content)
 
-    async def _exchange(self, request: bytes) -> wire.Answer:
+    async def connect(self) -> AsyncWire:
+        """The connection, a new one when there is none. Raises OSError."""
         if self._wire is None or self._wire.ended:
             self._wire = await AsyncWire.connect(("127.0.0.1", self._port))
-        answer = await self._wire.exchange(request)
+        return self._wire
+
+    async def _exchange(self, request: bytes) -> wire.Answer:
+        answer = await (await self.connect()).exchange(request)
         if answer.headers.get("connection") == "close":
             self.close()
         return answer
