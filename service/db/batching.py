@@ -174,9 +174,7 @@ class ReadBatcher:
     async def _run(self, batch: Batch, connection: Connection) -> None:
         try:
             outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
-        except (
-            Exception
-        ) as error:  # rows that batch_columns does not fit: a caller would wait for ever
+        except Exception as error:  # rows without the batch columns: a caller would wait for ever
             outcomes = [error] * len(batch.callers)
         batch.finished = perf_counter()
         batch.resolve(outcomes)
