@@ -10,8 +10,9 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
+from service.db.statements import FOLDER as SQL
+from service.db.statements import Statement
 from service.db.url import for_psycopg, location
-from service.settings import ROOT
 
 FOLDER = Path(__file__).parent
 Row = dict[str, Any]
@@ -32,6 +33,8 @@ class StatementReport(msgspec.Struct):
     """The index that the file's header names."""
     plan_indexes: list[str] | None = None
     sorts: bool | None = None
+    plan: list[str] | None = None
+    """The generic plan, line by line as `explain` prints it."""
     plan_error: str | None = None
     budget: str | None = None
     calls: int = 0
@@ -64,10 +67,12 @@ def collect(database_url: str) -> Report:
         connection.execute((FOLDER / "begin.sql").read_bytes())
         notes: list[str] = []
         costs = _costs(connection, notes)
-        files = sorted(path for path in (ROOT / "sql").glob("*.sql"))
-        statements = [_statement(connection, path, costs) for path in files]
+        statements = [_statement(connection, Statement(path.stem), costs) for path in sorted(SQL.glob("*.sql"))]
         if any(statement.plan_error for statement in statements):
-            notes.append("Some plans are missing: this role may not run these statements, or a table is locked.")
+            notes.append(
+                "Some plans are missing: this role may not run these statements (the role of the service may), or a "
+                "table is locked."
+            )
         tables = _rows(connection, "tables")
         judged = any(table["name"] == "tasks" and table["row_count"] >= JUDGED_ROWS for table in tables)
         return Report(
@@ -125,38 +130,40 @@ def _costs(connection: psycopg.Connection[Row], notes: list[str]) -> dict[str, R
     return costs
 
 
-def _statement(connection: psycopg.Connection[Row], path: Path, costs: dict[str, Row]) -> StatementReport:
-    text = path.read_text()
-    statement = StatementReport(path.stem, _header(text, "index") or "none", budget=_header(text, "budget"))
-    cost = costs.get(normalized(text))
-    if cost and cost["calls"]:
-        calls = statement.calls = int(cost["calls"])
-        statement.milliseconds = float(cost["milliseconds"]) / calls
-        statement.buffers = float(cost["buffers"]) / calls
-        statement.wal_bytes = float(cost["wal_bytes"]) / calls
-        statement.rows = float(cost["row_count"]) / calls
+def _statement(connection: psycopg.Connection[Row], statement: Statement, costs: dict[str, Row]) -> StatementReport:
+    text = statement.text
+    report = StatementReport(statement.name, _header(text, "index") or "none", budget=_header(text, "budget"))
+    # With row-level security the service sends a call of the statement's function.
+    sent = {normalized(text), normalized(statement.call)} if "$1" in text else {normalized(text)}
+    found = [costs[each] for each in sent if each in costs]
+    if calls := sum(int(cost["calls"]) for cost in found):
+        report.calls = calls
+        report.milliseconds = sum(float(cost["milliseconds"]) for cost in found) / calls
+        report.buffers = sum(int(cost["buffers"]) for cost in found) / calls
+        report.wal_bytes = sum(int(cost["wal_bytes"]) for cost in found) / calls
+        report.rows = sum(int(cost["row_count"]) for cost in found) / calls
     try:
-        nodes = list(_nodes(_plan(connection, path.stem, text)))
+        tree, report.plan = _plan(connection, statement.name, text)
     except psycopg.Error as error:
-        statement.plan_error = str(error).splitlines()[0]
+        report.plan_error = str(error).splitlines()[0]
     else:
-        statement.plan_indexes = sorted({node["Index Name"] for node in nodes if "Index Name" in node})
-        statement.sorts = any("Sort" in node["Node Type"] for node in nodes)
-    return statement
+        nodes = list(_nodes(tree))
+        report.plan_indexes = sorted({node["Index Name"] for node in nodes if "Index Name" in node})
+        report.sorts = any("Sort" in node["Node Type"] for node in nodes)
+    return report
 
 
-def _plan(connection: psycopg.Connection[Row], name: str, text: str) -> Row:
+def _plan(connection: psycopg.Connection[Row], name: str, text: str) -> tuple[Row, list[str]]:
+    """The plan as a tree, and as lines."""
     parameters = max(map(int, re.findall(r"\$(\d+)", COMMENT.sub("", text))), default=0)
     arguments = f"({', '.join(['null'] * parameters)})" if parameters else ""
     # A name of its own: behind a pooler, one that an earlier report left would be in the way.
     name = f"{name}_{token_hex(4)}"
     plan = (FOLDER / "plan.sql").read_text().format(name=name, text=text.rstrip("; \n"), arguments=arguments)
     with connection.transaction():
-        cursor = connection.execute(plan.encode())
-        while not cursor.description:
-            cursor.nextset()
-        explained: Row = cursor.fetchall()[0]["QUERY PLAN"][0]["Plan"]
-        return explained
+        results = connection.execute(plan.encode()).results()
+        tree, lines = [cursor.fetchall() for cursor in results if cursor.description]
+    return tree[0]["QUERY PLAN"][0]["Plan"], [line["QUERY PLAN"] for line in lines]
 
 
 def _nodes(plan: Row) -> Any:

@@ -2,4 +2,5 @@
 set local plan_cache_mode = force_generic_plan;
 prepare {name} as {text};
 explain (format json) execute {name}{arguments};
+explain (costs off) execute {name}{arguments};
 deallocate {name};

@@ -16,6 +16,7 @@ h2 { margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 tr { border-bottom: 1px solid color-mix(in srgb, currentcolor 20%, transparent) }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap }
+pre { overflow-x: auto }
 th:first-child, td:first-child { text-align: left }
 """
 
@@ -30,6 +31,8 @@ def as_text(report: Report) -> str:
             for cells in (list(zip(row, widths, strict=True)) for row in [columns, *rows])
         ]
         parts.append("\n".join([heading, "", *(line.rstrip() for line in lines)] if rows else [f"{heading}: none"]))
+    for name, plan in _plans(report):
+        parts.append("\n".join([f"Plan of {name}", "", *plan]))
     return "\n\n".join(parts)
 
 
@@ -45,6 +48,10 @@ def as_html(report: Report) -> str:
         head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         parts.append(f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+    parts.append("<h2>Plans</h2>")
+    for name, plan in _plans(report):
+        lines = escape("\n".join(plan))
+        parts.append(f"<details><summary>{escape(name)}</summary><pre>{lines}</pre></details>")
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return page + f"<body>{''.join(parts)}</body></html>"
 
@@ -58,6 +65,11 @@ def _remarks(report: Report) -> list[str]:
         *(f"Note: {note}" for note in report.notes),
         *(f"Finding: {finding}" for finding in report.findings or ["none"]),
     ]
+
+
+def _plans(report: Report) -> list[tuple[str, list[str]]]:
+    """Each statement's generic plan, or why there is none."""
+    return [(each.name, each.plan or [each.plan_error or "unknown"]) for each in report.statements]
 
 
 def _tables(report: Report) -> list[Table]:

@@ -7,5 +7,6 @@ select
     sum(shared_blks_hit + shared_blks_read)::bigint as buffers,
     sum(wal_bytes)::bigint as wal_bytes
 from pg_stat_statements
-where dbid = (select oid from pg_database where datname = current_database())
+-- toplevel: the call of a function has the costs of the statements inside it
+where toplevel and dbid = (select oid from pg_database where datname = current_database())
 group by query

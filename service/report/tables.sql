@@ -1,7 +1,8 @@
 -- tables: size, dead rows, HOT updates, vacuum and transaction age of the service's tables.
 select
     tables.relname as name,
-    greatest(tables.reltuples, 0)::bigint as row_count,
+    -- -1 until the first vacuum or analyze
+    case when tables.reltuples < 0 then activity.n_live_tup else tables.reltuples::bigint end as row_count,
     pg_total_relation_size(tables.oid) as total_bytes,
     pg_relation_size(tables.oid) as table_bytes,
     pg_indexes_size(tables.oid) as index_bytes,

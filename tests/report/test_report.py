@@ -7,14 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from service.db.migrations import migrate
+from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.dev.database import SEED, SEEDED, SERVER_SETTINGS, add_extension
-from service.dev.postgres import embedded_postgres
+from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
 from service.report.collect import StatementReport, collect, findings, normalized
 from service.report.render import as_html, as_text
 from service.settings import ROOT
@@ -72,6 +74,25 @@ def test_report_has_the_index_of_each_header_in_the_plan(used_database: str) -> 
         assert statements[name].plan_indexes == [statements[name].index] == ["tasks_by_id"]
 
 
+def test_report_has_the_generic_plan_of_each_statement(used_database: str) -> None:
+    plans = {statement.name: statement.plan for statement in collect(used_database).statements}
+
+    assert plans["get_task"] == [
+        "Index Scan using tasks_by_id on tasks",
+        "  Index Cond: ((user_id = $1) AND (id = $2))",
+    ]
+    assert all(plans.values())
+
+
+def test_report_knows_the_rows_of_a_table_without_statistics(database: str) -> None:
+    with serving(database_url=database) as api:
+        api.caller().create(title="x")
+    with psycopg.connect(for_psycopg(database), autocommit=True) as connection:
+        connection.execute("select pg_stat_force_next_flush()")
+
+    assert [table["row_count"] for table in collect(database).tables] == [1, 1]
+
+
 def test_report_has_tables_connections_and_locks(used_database: str) -> None:
     with serving(database_url=used_database) as api:
         api.fill()
@@ -99,14 +120,33 @@ def test_report_is_the_same_as_text_html_and_json(used_database: str) -> None:
 def test_report_changes_nothing_and_says_what_a_role_may_not_see(used_database: str) -> None:
     with psycopg.connect(for_psycopg(used_database), autocommit=True) as connection:
         connection.execute("create role reader; grant select on tasks to reader")
-    report = collect(f"{used_database}&options=-c%20role%3Dreader")
+    with serving(database_url=used_database) as api:
+        api.fill()
+        report = collect(f"{used_database}&options=-c%20role%3Dreader")
     statements = {statement.name: statement for statement in report.statements}
 
     assert statements["get_task"].plan_indexes == ["tasks_by_id"]
     assert statements["update_task"].plan_error == "permission denied for table tasks"
     assert any(note.startswith("Some plans are missing") for note in report.notes)
     assert any("grant pg_read_all_stats" in note for note in report.notes)
+    assert ("task-service", "hidden") in [(each["program"], each["state"]) for each in report.connections]
     assert "unknown" in as_text(report)
+    assert "permission denied for table tasks" in as_html(report)
+
+
+def test_report_counts_the_functions_of_row_level_security(used_database: str) -> None:
+    def calls() -> int:
+        return next(each.calls for each in collect(used_database).statements if each.name == "get_task")
+
+    for script in ("create.sql", "functions.sql"):
+        command = [PROGRAMS / "psql", "--quiet", "--file", f"roles/{script}", for_psycopg(used_database)]
+        subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    before = calls()
+    with psycopg.connect(for_psycopg(used_database), cursor_factory=psycopg.RawCursor) as connection:
+        connection.execute("set pg_stat_statements.track = 'all'")
+        connection.execute(Statement("get_task").call.encode(), (UUID(int=1), UUID(int=2)))
+
+    assert calls() == before + 1
 
 
 def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> None:
