@@ -65,6 +65,8 @@ def collect(database_url: str) -> Report:
         connection.prepare_threshold = None
         connection.read_only = True
         connection.execute((FOLDER / "begin.sql").read_bytes())
+        # Read first: what waits now may be over by the time that the plans of locked tables are given up.
+        locks, connections = _rows(connection, "locks"), _rows(connection, "connections")
         notes: list[str] = []
         costs = _costs(connection, notes)
         statements = [_statement(connection, Statement(path.stem), costs) for path in sorted(SQL.glob("*.sql"))]
@@ -73,7 +75,11 @@ def collect(database_url: str) -> Report:
                 "Some plans are missing: this role may not run these statements (the role of the service may), or a "
                 "table is locked."
             )
-        tables = _rows(connection, "tables")
+        try:
+            tables = _rows(connection, "tables")
+        except psycopg.errors.LockNotAvailable:
+            tables = []
+            notes.append("No sizes: a table is locked in access exclusive mode.")
         judged = any(table["name"] == "tasks" and table["row_count"] >= JUDGED_ROWS for table in tables)
         return Report(
             location(database_url),
@@ -83,8 +89,8 @@ def collect(database_url: str) -> Report:
             [finding for statement in statements for finding in findings(statement, plans=judged)],
             statements,
             tables,
-            _rows(connection, "connections"),
-            _rows(connection, "locks"),
+            connections,
+            locks,
         )
 
 

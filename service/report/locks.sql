@@ -1,7 +1,8 @@
--- locks: table locks that are held or waited for now on the service's tables, and the sessions that block.
+-- locks: locks that are held or waited for now on the service's tables and their rows (tuple), and the sessions
+-- that block.
 select
     pg_locks.relation::regclass::text as name,
-    pg_locks.mode,
+    pg_locks.mode || case pg_locks.locktype when 'relation' then '' else ' (' || pg_locks.locktype || ')' end as mode,
     pg_locks.granted,
     pg_locks.pid,
     pg_stat_activity.application_name as program,

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -21,7 +22,7 @@ from service.report.collect import StatementReport, collect, findings, normalize
 from service.report.render import as_html, as_text
 from service.settings import ROOT
 from tests.database import locked
-from tests.serving import serving
+from tests.serving import serving, until
 
 RUN = {
     "get_task",
@@ -106,6 +107,23 @@ def test_report_has_tables_connections_and_locks(used_database: str) -> None:
     assert [(lock["name"], lock["mode"], lock["granted"]) for lock in report.locks] == [("tasks", "ShareLock", True)]
 
 
+def test_report_has_what_waits_for_a_lock(used_database: str) -> None:
+    def wait() -> None:
+        with psycopg.connect(for_psycopg(used_database), application_name="waits") as connection:
+            connection.execute("lock table tasks in share mode")
+
+    def waiting() -> list[tuple[str, int]]:
+        return [
+            (lock["program"], len(lock["blocked_by"])) for lock in collect(used_database).locks if not lock["granted"]
+        ]
+
+    with ThreadPoolExecutor() as threads, locked(used_database, "access exclusive"):
+        waiter = threads.submit(wait)
+        until(lambda: waiting() == [("waits", 1)])
+        assert any(note.startswith("No sizes") for note in collect(used_database).notes)
+    waiter.result()
+
+
 def test_report_is_the_same_as_text_html_and_json(used_database: str) -> None:
     def run(*arguments: str) -> str:
         environment = {"PATH": os.environ["PATH"], "DATABASE_URL": used_database}
@@ -139,7 +157,7 @@ def test_report_counts_the_functions_of_row_level_security(used_database: str) -
         return next(each.calls for each in collect(used_database).statements if each.name == "get_task")
 
     for script in ("create.sql", "functions.sql"):
-        command = [PROGRAMS / "psql", "--quiet", "--file", f"roles/{script}", for_psycopg(used_database)]
+        command = [str(PROGRAMS / "psql"), "--quiet", "--file", f"roles/{script}", for_psycopg(used_database)]
         subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
     before = calls()
     with psycopg.connect(for_psycopg(used_database), cursor_factory=psycopg.RawCursor) as connection:
