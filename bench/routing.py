@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -22,7 +22,7 @@ USER = "7a5c0000-0000-4000-8000-000000000001"
 TASK = "0195d1f0-6c7a-7000-8000-000000000002"
 
 
-def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], refuse: Callable[[Problem], ASGIApp]) -> ASGIApp:
+def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp) -> ASGIApp:
     """Starlette's router for the same routes; tests/api/test_routing.py compares its answers with ours."""
     paths: defaultdict[str, dict[str, ASGIApp]] = defaultdict(dict)
     for route, endpoint in routes:
@@ -38,8 +38,9 @@ def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], refuse: Callable[[
             await starlette(scope, receive, send)
         except HTTPException as error:
             allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", "))).encode()
-            problem = Problem(METHOD_NOT_ALLOWED, headers=((b"allow", allow),)) if allow else Problem(NOT_FOUND)
-            await refuse(problem)(scope, receive, send)
+            allowed = ((b"allow", allow),)
+            scope["problem"] = Problem(METHOD_NOT_ALLOWED, headers=allowed) if allow else Problem(NOT_FOUND)
+            await unmatched(scope, receive, send)
 
     return app
 
@@ -74,7 +75,7 @@ async def microseconds(app: ASGIApp, route: Route) -> float:
 async def main() -> None:
     """Prints a line for each route."""
     table = [(route, nothing) for route in ROUTES]
-    ours, starlette = Router(table, lambda _: nothing), starlette_router(table, lambda _: nothing)
+    ours, starlette = Router(table, nothing), starlette_router(table, nothing)
     print(f"{'operation':14} {'ours, us':>10} {'Starlette, us':>14}")
     for route in ROUTES:
         print(

@@ -13,12 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.compression import compressed
 from service.api.endpoint import AuthenticatedEndpoint, Dependencies, PublicEndpoint
-from service.api.middleware import across_origins, refusal_headers
+from service.api.middleware import CrossOrigins, refusal_headers
 from service.api.openapi import docs_page
 from service.api.openapi.docs_page import docs, root
 from service.api.openapi.document import document
 from service.api.payloads import Response, encode, problem_response
-from service.api.problems import Problem
 from service.api.routing import Route, Router
 from service.auth.authenticator import Authenticator
 from service.db.database import Database
@@ -100,8 +99,9 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             private = with_server_timing(private)
         return compressed(private) if route.compressed else private
 
-    def refuse(problem: Problem) -> ASGIApp:
-        return PublicEndpoint(lambda: problem_response(problem), dependencies, "unrouted")
+    async def unmatched(scope: Scope, receive: Receive, send: Send) -> None:
+        refuse = PublicEndpoint(lambda: problem_response(scope["problem"]), dependencies, "unrouted")
+        await refuse(scope, receive, send)
 
     def announce_stop() -> None:
         readiness.stopping = edge.draining = True
@@ -130,7 +130,12 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             log_stop(started)
             output.flush()
 
-    router = across_origins(Router([(route, endpoint(route)) for route in ROUTES], refuse), settings)
+    routes = [(route, endpoint(route)) for route in ROUTES]
+    router: ASGIApp
+    if settings.cors_origins:
+        router = CrossOrigins(Router(routes, unmatched), settings)
+    else:  # no route takes OPTIONS, so every preflight is unmatched: the middleware refuses it, and logs the origin
+        router = Router(routes, CrossOrigins(unmatched, settings))
     start_and_stop = Lifespan(lifespan=lifespan).lifespan
 
     def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette import datastructures
 from starlette.datastructures import MutableHeaders
@@ -99,20 +99,8 @@ def _as_sent(origin: str) -> str:
     return origin.removesuffix(DEFAULT_PORTS.get(origin.partition(":")[0], "/"))
 
 
-def across_origins(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app` for pages of CORS_ORIGINS too. Without CORS_ORIGINS, only preflights pass through the middleware."""
-    middleware = CrossOrigins(app, settings)
-    if settings.cors_origins:
-        return middleware
-
-    def preflights_only(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return (middleware if scope["method"] == "OPTIONS" else app)(scope, receive, send)
-
-    return preflights_only
-
-
 def refusal_headers(settings: Settings) -> Callable[[RawHeaders], Headers]:
-    """The CORS headers of a response that does not pass through `across_origins`, by the headers of the request."""
+    """The CORS headers of a response that does not pass through CrossOrigins, by the headers of the request."""
 
     async def unused(scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError

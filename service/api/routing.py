@@ -30,15 +30,15 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """Routes requests to endpoints. `refuse` makes the endpoint that answers with a problem."""
+    """Routes requests to endpoints. A request that no route matches goes to `unmatched`, its problem in the scope."""
 
-    def __init__(self, routes: Iterable[tuple[Route, ASGIApp]], refuse: Callable[[Problem], ASGIApp]) -> None:
+    def __init__(self, routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp) -> None:
         self._paths: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         for route, endpoint in routes:
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 path = Path(route.path, endpoint)
                 self._paths[method, path.length].append(path)
-        self._refuse = refuse
+        self._unmatched = unmatched
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         segments = scope["path"].split("/")
@@ -46,7 +46,8 @@ class Router:
             if path.matches(segments):
                 scope["path_params"] = {name: segments[index] for index, name in path.parameters}
                 return path.endpoint(scope, receive, send)
-        return self._refuse(self._problem(segments))(scope, receive, send)
+        scope["problem"] = self._problem(segments)
+        return self._unmatched(scope, receive, send)
 
     def _problem(self, segments: list[str]) -> Problem:
         """404: unknown path. 405: known path, method not allowed."""

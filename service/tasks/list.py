@@ -90,7 +90,7 @@ def _parts(rows: list[Row]) -> Iterator[bytes | UUID]:
         if long:
             yield from (row["id"] for row in run)
         else:
-            yield encode_tasks(run)[1:-1]
+            yield encode_tasks(list(run))[1:-1]
 
 
 async def _long_task(request: Request, id: UUID) -> bytes:
