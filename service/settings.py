@@ -6,25 +6,21 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from service.setting_values import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds `service`, `sql`, `migrations` and `roles`."""
 
 SECRET_BYTES = 32
-"""The shortest HS256 key: RFC 7518, section 3.2."""
+"""The shortest secret, as for HS256: RFC 7518, section 3.2."""
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?/?", re.ASCII).fullmatch
 """What browsers send as Origin, in lower case, with or without a final slash: RFC 6454, section 6.2."""
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-DURATION = re.compile(r"([0-9.]+) ?(ms|s|m)", re.ASCII).fullmatch
-SECONDS = {"ms": 0.001, "s": 1, "m": 60}
 
 without_prepared_statements = re.compile(
     r"[?&](pgbouncer=true|(prepared_)?statement_cache_size=0)(&|$)", re.ASCII | re.IGNORECASE
@@ -44,20 +40,51 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting. The field `pool_min_size` is the variable `POOL_MIN_SIZE`. Times are in seconds."""
 
     database_url: Annotated[str, Meta(description="PostgreSQL connection URL")]
-    jwt_secret: Annotated[str, Meta(description="HS256 key, at least 32 bytes; or `JWKS_URL`, or `JWKS_FILE`")] = ""
+    jwt_secret: Annotated[
+        str, Meta(description="HMAC secret that the issuer signs with: at least 32 bytes, 48 for HS384, 64 for HS512")
+    ] = ""
+    jwt_secret_previous: Annotated[str, Meta(description="secret accepted beside `JWT_SECRET` while it is changed")] = (
+        ""
+    )
     jwks_url: Annotated[str, Meta(description="URL of the issuer's key set; https, or http on loopback")] = ""
     jwks_file: Annotated[str, Meta(description="file with the issuer's key set")] = ""
+    jwt_discovery_url: Annotated[
+        str,
+        Meta(description="the issuer's `/.well-known/openid-configuration`, instead of `JWKS_URL` and `JWT_ISSUER`"),
+    ] = ""
+    jwks_allow_http: Annotated[bool, Meta(description="allow http for these URLs on every host, inside a cluster")] = (
+        False
+    )
     jwks_refresh: Annotated[Period, Meta(description="time between two fetches of the key set")] = 300
     jwks_cooldown: Annotated[
         Period,
         Meta(description="shortest time between two fetches for unknown keys; their tokens wait up to 6 s, then 503"),
     ] = 5
-    jwt_issuer: Annotated[str, Meta(description="required `iss`")] = ""
-    jwt_audience: Annotated[str, Meta(description="required `aud`")] = ""
+    jwt_issuer: Annotated[str, Meta(description="required `iss`; any of several, separated by commas")] = ""
+    jwt_audience: Annotated[str, Meta(description="required `aud`; any of several, separated by commas")] = ""
+    jwt_required_claims: Annotated[
+        str, Meta(description="further claims, such as `token_use=access,provider_id!=anonymous`")
+    ] = ""
+    jwt_user_claim: Annotated[str, Meta(min_length=1, description="claim with the user's id")] = "sub"
+    jwt_user_namespace: Annotated[
+        str, Meta(description="UUID of your own, for ids that are not UUIDs: users get version 5 UUIDs in it")
+    ] = ""
+    jwt_issuers: Annotated[
+        str, Meta(description="further issuers: a JSON array of objects with the variables of each, see docs/tokens.md")
+    ] = ""
+    jwt_shared_users: Annotated[
+        bool, Meta(description="the same id from two issuers without `JWT_USER_NAMESPACE` is one user")
+    ] = False
     jwt_leeway: Annotated[float, Meta(ge=0, le=30, description="clock difference allowed in `exp` and `nbf`")] = 10
     token_cache_size: Annotated[
-        int, Meta(ge=0, description="verified tokens kept in memory per process, at most 9 KB each")
+        int, Meta(ge=0, description="verified tokens kept in memory per process, at most 1 KB more than a token each")
     ] = 10_000
+    max_token_bytes: Annotated[
+        int, Meta(ge=1024, le=14336, description="largest token; larger ones get 431. Headers may have 16 KiB in all")
+    ] = 8192
+    cursor_secret: Annotated[
+        str, Meta(description="key that signs cursors, at least 32 bytes; required without `JWT_SECRET`")
+    ] = ""
 
     host: Annotated[str, Meta(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on")] = 4000
@@ -120,13 +147,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return "Settings(...)"  # values may be secret, and reprs reach logs
 
     def __post_init__(self) -> None:
-        sources = [name for name in ("jwt_secret", "jwks_url", "jwks_file") if getattr(self, name)]
-        if len(sources) != 1:
-            raise SettingsError("set exactly one of JWT_SECRET, JWKS_URL and JWKS_FILE")
-        if self.jwt_secret and len(self.jwt_secret.encode()) < SECRET_BYTES:
-            raise SettingsError(f"JWT_SECRET is shorter than {SECRET_BYTES} bytes")
-        if self.jwks_url and not _safe_to_fetch(self.jwks_url):
-            raise SettingsError("JWKS_URL is not an https URL (http is for loopback only)")
+        if self.cursor_secret and len(self.cursor_secret.encode()) < SECRET_BYTES:
+            raise SettingsError(f"CURSOR_SECRET is shorter than {SECRET_BYTES} bytes")
         if "/" in self.host:
             raise SettingsError("HOST is a URL or a network: it is the address to listen on, such as 0.0.0.0")
         if self.pool_min_size > self.pool_max_size:
@@ -145,15 +167,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return [field.name.upper() for field in fields if getattr(self, field.name) != field.default]
 
 
-def _safe_to_fetch(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:  # brackets without an address, a port that is no number
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))
-
-
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings in `environment`; an empty variable counts as absent.
 
@@ -165,34 +178,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
             raise SettingsError(f"{name.upper()} has quotation marks around its value: remove them")
         if text:
-            values[name] = _converted(name, kind, text)
+            try:
+                values[name] = convert(kind, text)
+            except ValueError as error:
+                raise SettingsError(f"{name.upper()} is not valid: it is {error}") from None
     if "database_url" not in values:
         raise SettingsError("DATABASE_URL is missing")
     if without_prepared_statements(values["database_url"]):
         values.setdefault("prepared_statements", False)
     return Settings(**values)
-
-
-def _converted(name: str, kind: Any, text: str) -> Any:
-    base = get_args(kind)[0]
-    if base is not str:
-        text = text.lower()
-    try:
-        if base is float and (duration := DURATION(text)):
-            return msgspec.convert(float(duration[1]) * SECONDS[duration[2]], kind)
-        return msgspec.convert(text, kind, strict=False)
-    except (msgspec.ValidationError, ValueError):
-        raise SettingsError(f"{name.upper()} is not valid: it is {_rule(kind)}") from None
-
-
-def _rule(kind: Any) -> str:
-    base, *metas = get_args(kind)
-    bounds = {key: value for meta in metas for key in ("ge", "gt", "le") if (value := getattr(meta, key)) is not None}
-    if base is bool:
-        return "true or false"
-    if base is float:
-        least = f"at least {bounds['ge']}" if "ge" in bounds else "more than 0"
-        return f"a number, {least} and at most {bounds['le']}; times are in seconds, or have a unit, such as 1500ms"
-    if base is int:
-        return f"a whole number from {bounds['ge']}" + (f" to {bounds['le']}" if "le" in bounds else " up")
-    return "one of " + ", ".join(get_args(base))

@@ -12,7 +12,8 @@ from service.settings import ROOT
 LEAVES = {"settings", "timers", "version", "observability.log"}
 
 LAYERS = {
-    "settings": set(),
+    "setting_values": set(),
+    "settings": {"setting_values"},
     "timers": set(),
     "version": {"settings"},
     "observability.log": set(),
@@ -26,7 +27,7 @@ LAYERS = {
     "shutdown": LEAVES,
     "app": {"api", "auth", "db", "edge", "observability", "shutdown", "tasks", *LEAVES},
     "supervisor": LEAVES,
-    "server": {"supervisor", "app", "db", "edge", "observability", *LEAVES},
+    "server": {"supervisor", "app", "auth", "db", "edge", "observability", *LEAVES},
     "dev": {"auth", "db", "server", *LEAVES},
     "report": {"db", *LEAVES},
     "__main__": {"app", "auth", "db", "dev", "report", "observability", "server", *LEAVES},

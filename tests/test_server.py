@@ -249,7 +249,7 @@ def test_a_start_that_cannot_work_is_refused_in_one_line() -> None:
         port = str(taken.getsockname()[1])
         expected: list[tuple[dict[str, str], str]] = [
             ({"JWT_SECRET": SECRET}, "error: DATABASE_URL is missing"),
-            ({"DATABASE_URL": url}, "error: set exactly one of JWT_SECRET, JWKS_URL and JWKS_FILE"),
+            ({"DATABASE_URL": url}, "error: set JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_DISCOVERY_URL or JWT_ISSUERS"),
             ({"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET}, "error: DATABASE_URL is for mysql"),
             (
                 {"DATABASE_URL": "mysql://hunter2@x/y", "JWT_SECRET": SECRET} | workers,
