@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.app import create_app
+from service.auth.issuer_settings import open_to_other_services, read_issuers
 from service.edge import uvicorn_interface
 from service.edge.protocol import HTTPProtocol
 from service.observability.log import configure_logging
@@ -35,6 +36,10 @@ def serve(settings: Settings) -> None:
         raise SystemExit(f"error: {error}") from None
     output = configure_logging(settings.log_level)
     create_app(settings, output)  # a wrong setting is reported before the address is in use, and once for all workers
+    if open_to_other_services(read_issuers(settings)):
+        logger.warning(
+            "neither JWT_ISSUER nor JWT_AUDIENCE is set: every token that the key set's issuer signs is accepted"
+        )
     allow_files(settings)
     sockets = bind(settings.host, settings.port)
     for sock in sockets:

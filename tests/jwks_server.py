@@ -32,15 +32,17 @@ def self_signed() -> bytes:
 
 
 class JwksServer:
-    """Answers every GET with `status` and `document`. While `answering` is not set, it answers nothing.
+    """Answers every GET with `status` and the document of its path, or else `document`.
 
-    `targets` are those of the requests; `fetches` is their number. A `trickle` that is not empty is sent instead of the
-    answer, one byte every 10 ms; `left` counts the clients that disconnected before its end.
+    While `answering` is not set, it answers nothing. A `trickle` that is not empty is sent instead of the answer, one
+    byte every 10 ms. `targets` are those of the requests, `fetches` is their number, and `left` is the number of
+    clients that disconnected before the end of a trickle.
     """
 
     def __init__(self, document: bytes, certificate: Path | None = None) -> None:
         """With `certificate`, serves TLS with a self-signed certificate, written to that file with its key."""
         self.document = document
+        self.documents: dict[str, bytes] = {}
         self.context: ssl.SSLContext | None = None
         if certificate:
             certificate.write_bytes(self_signed())
@@ -77,11 +79,12 @@ class JwksServer:
                         issuer.left += 1
                         return
                     time.sleep(0.01)
+                document = issuer.documents.get(self.path, issuer.document)
                 self.send_response(issuer.status)
                 self.send_header("location", "/elsewhere")
-                self.send_header("content-length", str(len(issuer.document)))
+                self.send_header("content-length", str(len(document)))
                 self.end_headers()
-                self.wfile.write(issuer.document)
+                self.wfile.write(document)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from service.api.exceptions import problem_for
-from service.api.problems import ProblemType
 from service.auth.authenticator import Authenticator
-from service.auth.errors import InvalidToken, KeysUnavailable
+from service.auth.errors import InvalidToken, KeysUnavailable, TokenTooLarge
 from service.auth.jwks import LIMITS, JwksLimits
 from service.settings import Settings
 
 ALGORITHMS: dict[str, Algorithm] = get_default_algorithms()
+ALGORITHMS["Ed25519"] = ALGORITHMS["EdDSA"]
+
+CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
 def base64url(data: bytes) -> bytes:
@@ -27,17 +29,17 @@ def base64url(data: bytes) -> bytes:
 
 
 class SigningKey:
-    """A private key. `jwk` is its public half."""
+    """A private key. `jwk` is its public half, with the id `kid` if it has one."""
 
     def __init__(self, algorithm: str, kid: str | None = None) -> None:
         self.algorithm = algorithm
         self.private: Any
-        match algorithm:
-            case "EdDSA":
+        match algorithm[:2]:
+            case "Ed":
                 self.private = ed25519.Ed25519PrivateKey.generate()
-            case "ES256":
-                self.private = ec.generate_private_key(ec.SECP256R1())
-            case "RS256":
+            case "ES":
+                self.private = ec.generate_private_key(CURVES[algorithm])
+            case "RS" | "PS":
                 self.private = rsa.generate_private_key(65537, 2048)
         self.jwk: dict[str, str] = json.loads(ALGORITHMS[algorithm].to_jwk(self.private.public_key()))
         self.jwk["alg"] = algorithm
@@ -53,15 +55,14 @@ class SigningKey:
 
 
 class Secret:
-    """The HS256 counterpart of SigningKey."""
+    """The HMAC counterpart of SigningKey."""
 
-    algorithm = "HS256"
-
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, algorithm: str = "HS256") -> None:
         self.secret = secret
+        self.algorithm = algorithm
 
     def sign(self, message: bytes) -> bytes:
-        return ALGORITHMS["HS256"].sign(message, self.secret)
+        return ALGORITHMS[self.algorithm].sign(message, self.secret)
 
 
 Signer = Secret | SigningKey
@@ -125,11 +126,12 @@ async def running(
         await authenticator.close()
 
 
-async def refusal(authenticator: Authenticator, authorization: bytes) -> ProblemType:
-    with pytest.raises((InvalidToken, KeysUnavailable)) as caught:
+async def refusal(authenticator: Authenticator, authorization: bytes) -> int:
+    """The status of the answer to a token that verify() refuses."""
+    with pytest.raises((InvalidToken, TokenTooLarge, KeysUnavailable)) as caught:
         await authenticator.verify(authorization)
     assert authenticator.cached(authorization) is None
-    return problem_for(caught.value).type
+    return problem_for(caught.value).type.status
 
 
 async def until(condition: Callable[[], bool]) -> None:

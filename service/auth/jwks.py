@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from service.auth.errors import InvalidToken, KeysUnavailable
-from service.auth.keys import ALGORITHMS, Key, usable_keys
+from service.auth.keys import Key, Keys, signed_by, usable_keys
 from service.auth.token import Unverified
 from service.settings import Settings, SettingsError
 
@@ -36,46 +35,55 @@ LIMITS = JwksLimits()
 
 
 class KeySet:
-    """The issuer's public keys, read from JWKS_URL or JWKS_FILE by one task, one read at a time.
+    """The issuer's public keys, read from `source` by one task, one read at a time.
 
     The keys of the last successful read are kept while the issuer is unreachable. `changed` is called after every
-    change. Raises SettingsError when JWKS_FILE holds no key set.
+    change.
 
     Invariant: a token whose key is unknown is refused only by a read that began after the token arrived. Otherwise a
     stranger's tokens, which use up the cool-down, could make the service refuse the first tokens of a new key.
     """
 
-    algorithms = tuple(ALGORITHMS.values())
-
-    def __init__(self, settings: Settings, limits: JwksLimits, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limits: JwksLimits,
+        source: Callable[[], Awaitable[bytes]],
+        changed: Callable[[], None],
+    ) -> None:
         self._limits = limits
         self._refresh = settings.jwks_refresh
         self._cooldown = settings.jwks_cooldown
+        self._source = source
         self._changed = changed
         self._document: bytes | None = None
-        self._keys: dict[str | None, Key] = {}
+        self._keys = Keys()
         self._failure = ""  # why the last read failed; empty when it succeeded, and during the next read
         self._read_at = -math.inf  # when the last successful read began, by the monotonic clock
         self._next_read_at = -math.inf  # when the next read for an unknown key may begin
         self._wanted = asyncio.Event()
         self._read_ended = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
-        self._source = self._file(Path(settings.jwks_file)) if settings.jwks_file else self._url(settings.jwks_url)
 
-    def _file(self, path: Path) -> Callable[[], Awaitable[bytes]]:
-        try:  # at once, so that a bad file stops the start like any other bad setting
-            self._document = path.read_bytes()
-            self._keys = self._parse(self._document)
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key set was read."""
+        return bool(self._keys)
+
+    def names(self, key_id: str | None) -> bool:
+        """Whether the id is that of a known key."""
+        return self._keys.names(key_id)
+
+    def load(self, path: Path, setting: str) -> None:
+        """Read a file at once, so that a bad one stops the start like any other bad setting. Raises SettingsError."""
+        try:
+            document = path.read_bytes()
+            self._keys = self._parse(document)
+            self._document = document
         except Exception as error:  # no such file, no JSON, no key
-            raise SettingsError(f"JWKS_FILE holds no key set: {_reason(error)}") from None
-        return partial(asyncio.to_thread, path.read_bytes)
+            raise SettingsError(f"{setting} holds no key set: {_reason(error)}") from None
 
-    def _url(self, url: str) -> Callable[[], Awaitable[bytes]]:
-        from service.auth.fetch import Fetcher  # httpx takes 60 ms to import, which no other deployment needs
-
-        return partial(Fetcher(self._limits.document_bytes).fetch, url)
-
-    def _parse(self, document: bytes) -> dict[str | None, Key]:
+    def _parse(self, document: bytes) -> Keys:
         if len(document) > self._limits.document_bytes:
             raise ValueError(f"it is larger than {self._limits.document_bytes} bytes")
         return usable_keys(document)
@@ -90,28 +98,40 @@ class KeySet:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def find(self, bearer: Unverified) -> Key:
-        """The key that the token names or, if it names none, the only key. Waits for the next read if it is unknown.
+    async def find(self, bearer: Unverified, other_than: Key | None = None) -> Key:
+        """The key that may have signed the token. Waits for the next read when no known key may.
+
+        A single candidate is returned although its signature was not checked: the caller does that. Without a `kid`
+        that names a key, it may be the wrong one; the caller then asks once more for a key `other_than` that one.
 
         Raises InvalidToken when the issuer has no such key, KeysUnavailable when no read finishes in time.
         """
-        if key := self._known(bearer.key_id):
+        if key := self._known(bearer, other_than):
             return key
-        arrived = time.monotonic()
+        if self._keys.names(bearer.key_id):  # only its keys can have signed it, and none did
+            raise InvalidToken("signature" if self._keys.candidates(bearer) else "algorithm")
+        arrived, known = time.monotonic(), self._keys
         self._wanted.set()
+
+        def decided() -> bool:
+            if self._failure or self._read_at >= arrived:
+                return True
+            return self._keys is not known and self._known(bearer, other_than) is not None
+
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.wait), self._read_ended:
-                await self._read_ended.wait_for(
-                    lambda: self._failure or self._read_at >= arrived or self._known(bearer.key_id)
-                )
-        if key := self._known(bearer.key_id):
+                await self._read_ended.wait_for(decided)
+        if key := self._known(bearer, other_than):
             return key
-        raise InvalidToken if self._read_at >= arrived else KeysUnavailable
+        if self._read_at >= arrived:
+            raise InvalidToken("unknown_key")
+        raise KeysUnavailable
 
-    def _known(self, key_id: str | None) -> Key | None:
-        if key_id is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(key_id)
+    def _known(self, bearer: Unverified, other_than: Key | None) -> Key | None:
+        candidates = self._keys.candidates(bearer)
+        if len(candidates) == 1:  # the usual case: its signature is verified once, by the caller
+            return candidates[0] if candidates[0] is not other_than else None
+        return next((key for key in candidates if signed_by(key, bearer)), None)
 
     async def _keep_fresh(self) -> None:
         while True:

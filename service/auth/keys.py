@@ -1,52 +1,37 @@
-"""The keys that verify tokens: the shared secret, or the keys of a JSON Web Key Set. Each has exactly one algorithm.
+"""The public keys of a JSON Web Key Set. Each key has exactly one algorithm.
 
 A token never chooses how its signature is verified: its `alg` must be the algorithm of the key (RFC 8725, section 3.1).
 """
 
-import hmac
+import copy
 import logging
-from base64 import urlsafe_b64encode
+from collections import defaultdict
 from typing import Annotated, Any, Literal
 
 import jwt
 import msgspec
 from msgspec import Meta
 
-from service.auth.token import KEY_ID, Malformed, Unverified
-from service.settings import SettingsError
+from service.auth.token import KEY_ID_LENGTH, Unverified
 
 logger = logging.getLogger("service.auth")
 
 Key = jwt.PyJWK
 
-ALGORITHMS = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
-"""By key type and curve. HMAC is absent: a published key is not secret."""
+ALGORITHMS = {
+    ("OKP", "Ed25519"): ("EdDSA", "Ed25519"),
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+}
+"""By key type and curve; the first is that of a key without `alg`. HMAC is absent: a published key is not secret."""
 
+SAME = {"EdDSA": ("EdDSA", "Ed25519"), "Ed25519": ("EdDSA", "Ed25519")}
+"""The two names of one algorithm: RFC 9864 replaces EdDSA by a name that says the curve."""
 
-class SharedSecret:
-    """The HS256 key that the issuer and this service share."""
-
-    algorithms = ("HS256",)
-
-    def __init__(self, secret: str) -> None:
-        """Raises SettingsError when `secret` is a public key, which anyone may have."""
-        self._key = Key({"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode()}, "HS256")
-        try:
-            self._key.Algorithm.prepare_key(self._key.key)
-        except jwt.InvalidKeyError:
-            raise SettingsError("JWT_SECRET is a public key, a certificate or a JWK") from None
-
-    async def find(self, bearer: Unverified) -> Key:
-        """The secret, whatever key the token names. Raises Malformed for a signature that is not by the secret.
-
-        PyJWT verifies every token that passes. This check only rejects forged tokens sooner: in 13 us where PyJWT needs
-        42. It adds 2 us to a valid token.
-        """
-        signed, _, signature = bearer.token.rpartition(b".")
-        digest = urlsafe_b64encode(hmac.digest(self._key.key, signed, "sha256")).rstrip(b"=")
-        if not hmac.compare_digest(digest, signature):
-            raise Malformed("the signature is not by JWT_SECRET")
-        return self._key
+CANDIDATES = 16
+"""At most so many keys are tried for one token. Issuers publish two to ten."""
 
 
 class Document(msgspec.Struct):
@@ -63,29 +48,71 @@ class PublicKey(msgspec.Struct):
     alg: str | None = None
     use: Literal["sig"] = "sig"
     key_ops: tuple[str, ...] = ("verify",)
-    kid: Annotated[str, Meta(pattern=KEY_ID)] | None = None
+    kid: Annotated[str, Meta(max_length=KEY_ID_LENGTH)] | None = None
     d: None = None
     """The private half. Once it is published, anyone can sign with the key."""
 
 
-def usable_keys(document: bytes) -> dict[str | None, Key]:
-    """The usable keys of a JSON Web Key Set, by their id. Logs a warning for each key that is skipped.
+class Keys:
+    """The usable keys of one key set, by id and algorithm. Several keys may share an id, and a key may have none."""
+
+    def __init__(self) -> None:
+        self._by_id: defaultdict[tuple[str | None, str], list[Key]] = defaultdict(list)
+        self._by_algorithm: defaultdict[str, list[Key]] = defaultdict(list)
+        self._ids: set[str | None] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._by_algorithm)
+
+    def add(self, key_id: str | None, key: Key) -> None:
+        """Add a key, under each name of its algorithm."""
+        self._ids.add(key_id)
+        for name in SAME.get(key.algorithm_name, (key.algorithm_name,)):
+            named = copy.copy(key)
+            named.algorithm_name = name  # PyJWT compares it with the token's `alg`
+            self._by_id[key_id, name].append(named)
+            self._by_algorithm[name].append(named)
+
+    def names(self, key_id: str | None) -> bool:
+        """Whether a key has this id. No other key can have signed a token that names it."""
+        return key_id is not None and key_id in self._ids
+
+    def candidates(self, bearer: Unverified) -> list[Key]:
+        """The keys that may have signed the token: those of its `kid` and `alg`.
+
+        A token without `kid` may be by any key, and a token whose `kid` no key has, by a key without an id.
+        """
+        if bearer.key_id is None:
+            found = self._by_algorithm.get(bearer.algorithm, [])
+        else:
+            id = bearer.key_id if self.names(bearer.key_id) else None
+            found = self._by_id.get((id, bearer.algorithm), [])
+        return found[:CANDIDATES]
+
+
+def signed_by(key: Key, bearer: Unverified) -> bool:
+    """Whether the token's signature is by the key. Its claims are not looked at."""
+    message, signature = bearer.signed
+    return bool(key.Algorithm.verify(message, key.key, signature))
+
+
+def usable_keys(document: bytes) -> Keys:
+    """The usable keys of a JSON Web Key Set. Logs a warning for each key that is skipped.
 
     Raises ValueError or msgspec.DecodeError when no key is usable.
     """
-    keys: dict[str | None, Key] = {}
+    keys = Keys()
     for number, entry in enumerate(msgspec.json.decode(document, type=Document).keys, 1):
         try:
             jwk = msgspec.convert(entry, PublicKey)
-            algorithm = ALGORITHMS.get((jwk.kty, jwk.crv))
-            if algorithm is None or jwk.alg not in (None, algorithm) or "verify" not in jwk.key_ops:
-                raise ValueError(f"its algorithm is none of {', '.join(ALGORITHMS.values())}")
-            if jwk.kid in keys:
-                raise ValueError("an earlier key has the same id")
-            key = Key(entry, algorithm)
+            allowed = ALGORITHMS.get((jwk.kty, jwk.crv), ())
+            algorithm = jwk.alg or next(iter(allowed), None)
+            if algorithm not in allowed or "verify" not in jwk.key_ops:
+                raise ValueError("it is not for verifying signatures with an accepted algorithm")
+            key = Key(entry, "EdDSA" if algorithm == "Ed25519" else algorithm)  # PyJWT knows the older name
             if too_short := key.Algorithm.check_key_length(key.key):
                 raise ValueError(too_short)
-            keys[jwk.kid] = key
+            keys.add(jwk.kid, key)
         except (ValueError, msgspec.ValidationError, jwt.PyJWTError) as error:
             logger.warning("Key %d of the key set is skipped: %s", number, error)
     if not keys:

@@ -110,14 +110,19 @@ def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` and .env, with the example page's origins and, where no key is set, a secret that .data keeps."""
     values = with_dotenv(environment)
     values.setdefault("CORS_ORIGINS", LOOPBACK_ORIGINS)
-    if not values.keys() & {"JWT_SECRET", "JWKS_URL", "JWKS_FILE"}:
-        DATA.mkdir(exist_ok=True)
-        kept = DATA / "jwt_secret"
-        kept.touch(mode=0o600)
-        if not kept.read_text():
-            kept.write_text(secrets.token_urlsafe(32))
-        values["JWT_SECRET"] = kept.read_text()
+    if "JWT_SECRET" not in values:
+        keys = {"JWKS_URL", "JWKS_FILE", "JWT_DISCOVERY_URL", "JWT_ISSUERS"}
+        values.setdefault("CURSOR_SECRET" if values.keys() & keys else "JWT_SECRET", _kept_secret())
     return values
+
+
+def _kept_secret() -> str:
+    DATA.mkdir(exist_ok=True)
+    kept = DATA / "jwt_secret"
+    kept.touch(mode=0o600)
+    if not kept.read_text():
+        kept.write_text(secrets.token_urlsafe(32))
+    return kept.read_text()
 
 
 def _welcome(settings: Settings) -> str:

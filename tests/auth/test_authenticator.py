@@ -13,10 +13,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from service.api.problems import UNAUTHORIZED
 from service.auth import authenticator as auth
 from service.auth.authenticator import Authenticator, issue_token
-from service.auth.token import TOKEN_BYTES
 from service.settings import Settings, SettingsError
 from tests.tokens import (
     ADA,
@@ -76,6 +74,8 @@ async def test_verify_gives_the_user_of_the_token(authenticator: Authenticator, 
         pytest.param({"typ": '"application/AT+JWT"'}, {}, id="typ in full and upper case"),
         pytest.param({"kid": None}, {}, id="no kid, and one key"),
         pytest.param({"cty": '"x"', "x5t": '"y"'}, {}, id="harmless headers"),
+        pytest.param({"jku": '"http://127.0.0.1:1/jwks"', "x5u": '"http://127.0.0.1:1/x5u"'}, {}, id="jku, x5u"),
+        pytest.param({"jwk": json.dumps(STRANGER.jwk), "x5c": '["MII"]'}, {}, id="jwk, x5c"),
         pytest.param({}, {"sub": f'"{ADA.upper()}"'}, id="sub in upper case"),
         pytest.param({}, {"exp": str(time.time() + 3600.5)}, id="exp with a fraction"),
         pytest.param({}, {"iat": None}, id="no iat"),
@@ -114,7 +114,7 @@ async def test_verify_allows_the_leeway_and_no_more(claim: str, seconds: int, ac
         if accepted:
             assert (await authenticator.verify(authorization)).id_text == ADA
         else:
-            assert await refusal(authenticator, authorization) is UNAUTHORIZED
+            assert await refusal(authenticator, authorization) == 401
 
 
 # ---------------------------------------------------------------------------------------------- what is refused
@@ -169,7 +169,7 @@ CLAIMS: dict[str, dict[str, str | None]] = {
 async def test_verify_refuses_the_claims(
     authenticator: Authenticator, signer: Signer, changes: dict[str, str | None]
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, payload=claims(**changes))) is UNAUTHORIZED
+    assert await refusal(authenticator, credentials(signer, payload=claims(**changes))) == 401
 
 
 PAYLOADS = {
@@ -188,8 +188,8 @@ PAYLOADS = {
 async def test_verify_refuses_a_payload_that_is_no_object(
     authenticator: Authenticator, signer: Signer, payload: str
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, payload=payload)) is UNAUTHORIZED
-    assert await refusal(authenticator, credentials(signer, header=payload)) is UNAUTHORIZED
+    assert await refusal(authenticator, credentials(signer, payload=payload)) == 401
+    assert await refusal(authenticator, credentials(signer, header=payload)) == 401
 
 
 HEADERS: dict[str, dict[str, str | None]] = {
@@ -202,17 +202,9 @@ HEADERS: dict[str, dict[str, str | None]] = {
     "alg of the same family": {"alg": '"HS512"'},
     "alg of another": {"alg": '"PS256"'},
     "alg twice": {"alg": '"none", "alg": "HS256"'},
-    "kid a path": {"kid": '"../../dev/null"'},
-    "kid SQL": {"kid": '"\' or 1=1--"'},
     "kid int": {"kid": "1"},
     "kid null": {"kid": "null"},
-    "kid empty": {"kid": '""'},
-    "kid of 129 characters": {"kid": '"' + "k" * 129 + '"'},
-    "kid with a line end": {"kid": '"key-1\\n"'},
-    "jku": {"jku": '"https://example.org/jwks"'},
-    "x5u": {"x5u": '"https://example.org/x5u"'},
-    "jwk": {"jwk": json.dumps(STRANGER.jwk)},
-    "x5c": {"x5c": '["MII"]'},
+    "kid of 513 characters": {"kid": '"' + "k" * 513 + '"'},
     "crit": {"crit": '["exp"]'},
     "crit empty": {"crit": "[]"},
     "b64 false": {"b64": "false", "crit": '["b64"]'},
@@ -227,7 +219,7 @@ HEADERS: dict[str, dict[str, str | None]] = {
 async def test_verify_refuses_the_header(
     authenticator: Authenticator, signer: Signer, changes: dict[str, str | None]
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, header_text(signer, **changes))) is UNAUTHORIZED
+    assert await refusal(authenticator, credentials(signer, header_text(signer, **changes))) == 401
 
 
 TOKENS: dict[str, Callable[[bytes], bytes]] = {
@@ -269,15 +261,16 @@ async def test_verify_refuses_the_form(
     authenticator: Authenticator, signer: Signer, form: Callable[[bytes], bytes]
 ) -> None:
     authorization = form(credentials(signer).removeprefix(b"Bearer "))
-    assert await refusal(authenticator, authorization) is UNAUTHORIZED
+    assert await refusal(authenticator, authorization) == (431 if len(authorization) > 8199 else 401)
 
 
-async def test_verify_refuses_a_token_over_8_kib() -> None:
-    token = credentials(SECRET, payload=claims(padding=f'"{"x" * 5900}"')).removeprefix(b"Bearer ")
-    longest = b"Bearer " + token.rjust(TOKEN_BYTES)
-    async with running(jwt_secret=SECRET.secret.decode()) as authenticator:
+@pytest.mark.parametrize("limit", [1024, 8192, 14336])
+async def test_verify_refuses_a_token_over_the_limit(limit: int) -> None:
+    token = credentials(SECRET, payload=claims(padding=f'"{"x" * (limit // 2)}"')).removeprefix(b"Bearer ")
+    longest = b"Bearer " + token.rjust(limit)
+    async with running(jwt_secret=SECRET.secret.decode(), max_token_bytes=limit) as authenticator:
         assert (await authenticator.verify(longest)).id_text == ADA
-        assert await refusal(authenticator, longest.replace(b" ", b"  ", 1)) is UNAUTHORIZED
+        assert await refusal(authenticator, longest.replace(b" ", b"  ", 1)) == 431
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
@@ -290,20 +283,20 @@ async def test_verify_refuses_hmac_with_the_public_key(key: SigningKey, tmp_path
         for secret in (pem, der, json.dumps(key.jwk).encode()):
             signed = credentials(key, header_text(key, alg='"HS256"')).rpartition(b".")[0]
             digest = hmac.digest(secret, signed.removeprefix(b"Bearer "), "sha256")
-            assert await refusal(authenticator, signed + b"." + base64url(digest)) is UNAUTHORIZED
+            assert await refusal(authenticator, signed + b"." + base64url(digest)) == 401
 
 
 async def test_verify_refuses_another_key_and_another_family(authenticator: Authenticator, signer: Signer) -> None:
     others: list[Signer] = [Secret(b"x" * 64), *(SigningKey(algorithm, "key-1") for algorithm in KEYS)]
     for other in others:
-        assert await refusal(authenticator, credentials(other)) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(other)) == 401
 
 
 async def test_verify_refuses_a_forged_token_before_pyjwt_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(jwt_secret=SECRET.secret.decode()) as authenticator:
         read: list[bytes] = []
         monkeypatch.setattr("jwt.decode", lambda token, *_, **__: read.append(token))
-        assert await refusal(authenticator, credentials(Secret(b"x" * 64))) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(Secret(b"x" * 64))) == 401
         assert not read
 
 
@@ -339,7 +332,7 @@ async def test_verify_checks_issuer_and_audience_when_set(
         if accepted:
             assert (await authenticator.verify(authorization)).id_text == ADA
         else:
-            assert await refusal(authenticator, authorization) is UNAUTHORIZED
+            assert await refusal(authenticator, authorization) == 401
 
 
 async def test_verify_logs_no_part_of_a_token(

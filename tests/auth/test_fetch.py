@@ -69,7 +69,7 @@ import sys
 from service.app import create_app
 from service.observability.log import Output, STDOUT
 from service.settings import Settings
-create_app(Settings(database_url="postgresql://", {key}="{value}"), Output(STDOUT))
+create_app(Settings(database_url="postgresql://", cursor_secret="x" * 32, {key}="{value}"), Output(STDOUT))
 print("httpx" in sys.modules)
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)

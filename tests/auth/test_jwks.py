@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from service.api.problems import NO_KEYS, UNAUTHORIZED
 from service.app import create_app
 from service.auth.jwks import JwksLimits
 from service.db.database import Database
@@ -59,15 +58,15 @@ UNUSABLE: dict[str, Any] = {
     "private": STRANGER.private_jwk(),
     "of another algorithm": STRANGER.jwk | {"alg": "HS256"},
     "of an unknown curve": STRANGER.jwk | {"crv": "Ed448"},
-    "P-384": {"kty": "EC", "crv": "P-384", "x": "A" * 64, "y": "A" * 64},
+    "secp256k1": {"kty": "EC", "crv": "secp256k1", "x": "A" * 43, "y": "A" * 43},
     "RSA of 1,024 bits": {"kty": "RSA", "e": "AQAB", "n": base64url(b"\xff" * 128).decode()},
-    "RSA-PSS": KEYS["RS256"].jwk | {"alg": "PS256", "kid": "key-3"},
     "not on the curve": KEYS["ES256"].jwk | {"x": "A" * 43, "kid": "key-3"},
     "too short": STRANGER.jwk | {"x": "AAAA"},
     "no text": STRANGER.jwk | {"x": 1},
     "without numbers": {"kty": "OKP", "crv": "Ed25519"},
-    "kid a path": STRANGER.jwk | {"kid": "../key"},
-    "kid of another": STRANGER.jwk | {"kid": "key-1"},
+    "kid no string": STRANGER.jwk | {"kid": 3},
+    "kid of 513 characters": STRANGER.jwk | {"kid": "k" * 513},
+    "of no algorithm that RSA has": KEYS["RS256"].jwk | {"alg": "ES256", "kid": "key-3"},
 }
 
 
@@ -78,7 +77,7 @@ async def test_jwks_skips_a_key_that_cannot_be_used(
     issuer.document = json.dumps({"keys": [ED.jwk, jwk]}).encode()
     async with running(jwks_url=issuer.url) as authenticator:
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
-        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(STRANGER)) == 401
     assert "Key 2 of the key set is skipped" in caplog.text
 
 
@@ -97,7 +96,7 @@ async def test_jwks_that_drops_a_key_ends_its_tokens(issuer: JwksServer) -> None
         await authenticator.verify(withdrawn)
         issuer.document = key_set(ROTATED)
         await until(lambda: authenticator.cached(withdrawn) is None)
-        assert await refusal(authenticator, withdrawn) is UNAUTHORIZED
+        assert await refusal(authenticator, withdrawn) == 401
 
 
 async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer) -> None:
@@ -115,15 +114,15 @@ async def test_jwks_unknown_keys_cost_one_fetch(header: dict[str, None], issuer:
     async with running(JwksLimits(wait=2), jwks_url=issuer.url) as authenticator:  # less than JWKS_COOLDOWN
         await authenticator.verify(credentials(ED))
         unknown = credentials(STRANGER, header_text(STRANGER, **header))
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {UNAUTHORIZED}
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {NO_KEYS}
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {401}
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {503}
         assert issuer.fetches == 2
 
 
 async def test_jwks_new_key_is_never_refused_because_of_a_strangers(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url, jwks_cooldown=0.2) as authenticator:
         await authenticator.verify(credentials(ED))
-        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(STRANGER)) == 401
         issuer.document = key_set(ED, ROTATED)
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
         assert issuer.fetches == 3
@@ -133,7 +132,7 @@ async def test_jwks_unknown_keys_are_asked_for_again_after_the_cooldown(issuer: 
     async with running(jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         for fetches in (2, 3):
-            assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+            assert await refusal(authenticator, credentials(STRANGER)) == 401
             assert issuer.fetches == fetches
 
 
@@ -164,7 +163,7 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
 async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer) -> None:
     issuer.stop()
     async with running(JwksLimits(retry=0.01), jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        assert await refusal(authenticator, credentials(ED)) == 503
         issuer.start()
         await until(lambda: issuer.fetches > 0)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
@@ -177,21 +176,21 @@ async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: J
             credentials(ED)[:-1],
             other_last_character(credentials(ED)),
             credentials(ED, header_text(ED, alg='"none"')),
-            credentials(ED, header_text(ED, kid='"../key"')),
+            credentials(ED, header_text(ED, kid='"' + "k" * 513 + '"')),
             credentials(ED, payload=claims(sub='"ada"')),
             credentials(ED, payload=claims(exp=None)),
             credentials(ED, payload="[]"),
         ):
-            assert await refusal(authenticator, authorization) is UNAUTHORIZED
+            assert await refusal(authenticator, authorization) == 401
 
 
 async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer) -> None:
     async with running(JwksLimits(wait=1), jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.answering.clear()
-        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        assert await refusal(authenticator, credentials(STRANGER)) == 503
         issuer.answering.set()
-        assert await refusal(authenticator, credentials(STRANGER)) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(STRANGER)) == 401
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
@@ -201,7 +200,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
 async def test_jwks_issuer_that_trickles_is_given_up(start: bytes, issuer: JwksServer) -> None:
     issuer.trickle = start + b" " * 10_000
     async with running(JwksLimits(read=0.2, retry=0.01), jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        assert await refusal(authenticator, credentials(ED)) == 503
         issuer.trickle = b""
         await until(lambda: issuer.fetches > 1)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
@@ -228,7 +227,7 @@ async def test_jwks_over_tls_needs_a_trusted_certificate(
             if trusted:
                 assert (await authenticator.verify(credentials(ED))).id_text == ADA
             else:
-                assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+                assert await refusal(authenticator, credentials(ED)) == 503
     finally:
         issuer.stop()
 
@@ -237,9 +236,9 @@ async def test_jwks_issuer_away_after_the_keys_were_known(issuer: JwksServer) ->
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.stop()
-        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        assert await refusal(authenticator, credentials(STRANGER)) == 503
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
-        assert await refusal(authenticator, credentials(ED)[:-4]) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(ED)[:-4]) == 401
 
 
 @pytest.mark.parametrize(
@@ -262,7 +261,7 @@ async def test_jwks_answer_that_is_no_key_set_changes_nothing(
         authorization = credentials(ED)
         user = await authenticator.verify(authorization)
         issuer.status, issuer.document = status, document
-        assert await refusal(authenticator, credentials(STRANGER)) is NO_KEYS
+        assert await refusal(authenticator, credentials(STRANGER)) == 503
         assert authenticator.cached(authorization) is user
         assert (await authenticator.verify(authorization)).id_text == ADA
         assert issuer.fetches == 2  # a redirect is not followed
@@ -287,9 +286,9 @@ async def test_jwks_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         await authenticator.verify(credentials(ED))
         path.write_bytes(key_set(ROTATED))
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
-        assert await refusal(authenticator, credentials(ED)) is UNAUTHORIZED
+        assert await refusal(authenticator, credentials(ED)) == 401
         path.write_bytes(b"half a key se")
-        assert await refusal(authenticator, credentials(ED)) is NO_KEYS
+        assert await refusal(authenticator, credentials(ED)) == 503
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
 
 
@@ -312,7 +311,8 @@ async def test_start_that_fails_leaves_no_task(issuer: JwksServer, monkeypatch: 
 
     monkeypatch.setattr(Database, "open", fail)
     output = Output(STDOUT)
-    app = create_app(read_settings({"DATABASE_URL": "postgresql://", "JWKS_URL": issuer.url}), output)
+    given = {"DATABASE_URL": "postgresql://", "JWKS_URL": issuer.url, "CURSOR_SECRET": "x" * 32}
+    app = create_app(read_settings(given), output)
     before = asyncio.all_tasks()
     with pytest.raises(RuntimeError, match="the test"):
         await app({"type": "lifespan", "state": {}}, receive, send)

@@ -41,10 +41,15 @@ def form(what: str, change: Callable[[bytes], bytes], status: int = 401) -> Row:
     return authorization(what, lambda target: b"Bearer " + change(good(target)), status)
 
 
-def header(what: str, **changes: str | None) -> Row:
+def header(what: str, status: int = 401, **changes: str | None) -> Row:
     return authorization(
-        what, lambda target: credentials(target.signer, header_text(target.signer, **changes), target.claims())
+        what, lambda target: credentials(target.signer, header_text(target.signer, **changes), target.claims()), status
     )
+
+
+def bringing_its_key(target: Target) -> bytes:
+    """Signed by a stranger, whose key is in the header."""
+    return credentials(STRANGER, header_text(STRANGER, jwk=json.dumps(STRANGER.jwk)), target.claims())
 
 
 def claim(what: str, status: int = 401, **changes: str | None) -> Row:
@@ -93,7 +98,7 @@ ROWS = [
     form("5 latin-1", lambda token: b"\xe4." + token),
     form("5 control byte", lambda token: b"\x01." + token, 400),
     form("5 tab", lambda token: b"\t" + token),
-    form("6 9 KB", lambda token: token + b"A" * 9000),
+    form("6 9 KB", lambda token: token + b"A" * 9000, 431),
     form("6 1 MB", lambda token: token + b"A" * 1_000_000, 431),
     header("7 alg none", alg='"none"'),
     header("8 alg None", alg='"None"'),
@@ -106,14 +111,13 @@ ROWS = [
     authorization("12 another key", signed_by(Secret(b"x" * 64))),
     authorization("12 another key of the same name", signed_by(SigningKey("EdDSA", "key-1"))),
     *(authorization(f"12 {name}", signed_by(key)) for name, key in KEYS.items() if name != "EdDSA"),
-    header("13 kid a path", kid='"../../dev/null"'),
-    header("14 kid SQL", kid='"\' or 1=1--"'),
     header("15 kid int", kid="1"),
     header("15 kid null", kid="null"),
     authorization("16 kid unknown", signed_by(STRANGER)),
-    header("17 jku", jku='"http://127.0.0.1:1/jwks"'),
-    header("17 x5u", x5u='"http://127.0.0.1:1/x5u"'),
-    header("17 jwk", jwk=json.dumps(STRANGER.jwk)),
+    header("17 jku, ignored", 200, jku='"http://127.0.0.1:1/jwks"'),
+    header("17 x5u, ignored", 200, x5u='"http://127.0.0.1:1/x5u"'),
+    header("17 jwk, ignored", 200, jwk=json.dumps(STRANGER.jwk)),
+    authorization("17 jwk of the signer", bringing_its_key),
     header("18 crit", crit='["exp"]'),
     header("18 crit empty", crit="[]"),
     header("19 b64 false", b64="false", crit='["b64"]'),
@@ -161,6 +165,8 @@ PEM = PUBLIC.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 DER = PUBLIC.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 ISSUER_ROWS = [
+    header("13 kid a path", kid='"../../dev/null"'),
+    header("14 kid SQL", kid='"\' or 1=1--"'),
     authorization("11 signed with the public key", confused(PEM)),
     authorization("11 signed with the public key in DER", confused(DER)),
     authorization("11 signed with the public JWK", confused(json.dumps(KEYS["EdDSA"].jwk).encode())),

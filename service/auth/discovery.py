@@ -1,0 +1,29 @@
+"""OpenID Connect discovery: the issuer's name and the address of its key set, from one document."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from service.auth.issuer_settings import is_safe_url
+
+Fetch = Callable[[str], Awaitable[bytes]]
+
+
+class Configuration(msgspec.Struct):
+    """OpenID Connect Discovery 1.0, section 3: the members that verifying a token needs."""
+
+    issuer: str
+    jwks_uri: str
+
+
+async def discover(fetch: Fetch, url: str, names: tuple[str, ...], allow_http: bool) -> tuple[str, bytes]:
+    """The issuer's name, and its key set. Raises ValueError, msgspec.DecodeError or an error of `fetch`.
+
+    The document may not name an issuer other than `names`: else one issuer could sign tokens in the name of another.
+    """
+    configuration = msgspec.json.decode(await fetch(url), type=Configuration)
+    if configuration.issuer not in names:
+        raise ValueError("its `issuer` is not the address before /.well-known: if it is right, set JWT_ISSUER to it")
+    if not is_safe_url(configuration.jwks_uri, allow_http):
+        raise ValueError("its `jwks_uri` is not an https URL")
+    return configuration.issuer, await fetch(configuration.jwks_uri)

@@ -1,0 +1,117 @@
+"""One issuer: its names, its keys, and what its tokens must say. Nothing of it is used for another issuer's tokens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid5
+
+from service.auth.discovery import discover
+from service.auth.errors import InvalidToken
+from service.auth.issuer_settings import IssuerSettings, discovered_names
+from service.auth.jwks import JwksLimits, KeySet
+from service.auth.keys import ALGORITHMS, Key
+from service.auth.shared_secrets import SharedSecrets
+from service.auth.token import Unverified
+from service.db import UUID
+from service.settings import Settings
+
+PUBLIC = {name for names in ALGORITHMS.values() for name in names}
+
+CLAIM_LENGTH = 255
+"""Characters of a user's id at most: OpenID Connect Core 1.0, section 2."""
+
+
+class Issuer:
+    """An issuer of tokens. `changed` is called after every change of its keys or its name.
+
+    Raises SettingsError when JWKS_FILE holds no key set.
+    """
+
+    def __init__(
+        self, issuer: IssuerSettings, settings: Settings, limits: JwksLimits, changed: Callable[[], None]
+    ) -> None:
+        self.names = issuer.names or discovered_names(issuer.discovery_url)
+        """Accepted values of `iss`; any value is accepted when there is none."""
+        self.audiences = issuer.audiences
+        self._settings = issuer
+        self._changed = changed
+        self._secrets = SharedSecrets(issuer.secrets)
+        self._key_set: KeySet | None = None
+        if issuer.jwks_file:
+            read = partial(asyncio.to_thread, Path(issuer.jwks_file).read_bytes)
+            self._key_set = KeySet(settings, limits, read, changed)
+            self._key_set.load(Path(issuer.jwks_file), f"{issuer.place}JWKS_FILE")
+        elif issuer.has_key_set:
+            self._key_set = KeySet(settings, limits, self._source(settings, limits), changed)
+
+    def _source(self, settings: Settings, limits: JwksLimits) -> Callable[[], Awaitable[bytes]]:
+        from service.auth.fetch import Fetcher  # httpx takes 60 ms to import, which no other deployment needs
+
+        fetch = Fetcher(limits.document_bytes).fetch
+        if self._settings.jwks_url:
+            return partial(fetch, self._settings.jwks_url)
+
+        url, allowed = self._settings.discovery_url, self.names
+
+        async def discovered() -> bytes:
+            name, document = await discover(fetch, url, allowed, settings.jwks_allow_http)
+            if not self._settings.names and self.names != (name,):
+                self.names = (name,)
+                self._changed()
+            return document
+
+        return discovered
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether some token of this issuer can be verified."""
+        return bool(self._settings.secrets) or (self._key_set is not None and self._key_set.has_keys)
+
+    async def open(self) -> None:
+        """Start to read the key set, and to keep it fresh."""
+        if self._key_set:
+            await self._key_set.open()
+
+    async def close(self) -> None:
+        """Stop what open() started."""
+        if self._key_set:
+            await self._key_set.close()
+
+    def check(self, bearer: Unverified) -> None:
+        """Raises InvalidToken for a token that no key can make valid, so that no key is looked up for it."""
+        if bearer.algorithm not in self._secrets and not (self._key_set and bearer.algorithm in PUBLIC):
+            raise InvalidToken("algorithm", "alg is not accepted")
+        for required in self._settings.required_claims:
+            if not required.accepts(bearer.claims):
+                raise InvalidToken("claim", f"the claim {required.name} is not as JWT_REQUIRED_CLAIMS says")
+
+    def user_id(self, claims: dict[str, Any]) -> UUID:
+        """The user that the claims name. Raises InvalidToken or ValueError.
+
+        With JWT_USER_NAMESPACE, it is the version 5 UUID of the issuer's first name, a space and the claim.
+        The first name, and not the token's `iss`, so that an id outlives a change of the issuer's domain.
+        """
+        name = self._settings.user_claim
+        text = claims.get(name)
+        if not isinstance(text, str) or not 0 < len(text) <= CLAIM_LENGTH:
+            raise InvalidToken("user", f"{name} is not a string of 1 to {CLAIM_LENGTH} characters")
+        if self._settings.user_namespace:
+            return UUID(str(uuid5(self._settings.user_namespace, f"{self.names[0]} {text}")))
+        with suppress(ValueError):
+            user = UUID(text)  # also parses braces, urn:uuid: and any place for the dashes
+            if str(user) == text.lower():
+                return user
+        raise InvalidToken("user", f"{name} is not a UUID in 36 characters: set JWT_USER_NAMESPACE for other ids")
+
+    async def find(self, bearer: Unverified, other_than: Key | None = None) -> Key:
+        """The key that may have signed the token. Raises InvalidToken or KeysUnavailable."""
+        if self._key_set is None or bearer.algorithm in self._secrets:
+            return self._secrets.find(bearer)
+        return await self._key_set.find(bearer, other_than)
+
+    def may_be_newer(self, bearer: Unverified) -> bool:
+        """Whether a token that no known key has signed may be signed by a key that is not read yet."""
+        return self._key_set is not None and bearer.algorithm in PUBLIC and not self._key_set.names(bearer.key_id)
