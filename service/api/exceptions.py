@@ -6,14 +6,17 @@ imported in db/connection.py only.
 
 import re
 
+import msgspec
+
 from service.api.problems import (
     INVALID,
+    INVALID_TOKEN,
     NO_KEYS,
     OUTCOME_UNKNOWN,
     OVERLOADED,
     RULE_VIOLATED,
     STORAGE_FULL,
-    UNAUTHORIZED,
+    TOKEN_TOO_LARGE,
     UNAVAILABLE,
     UNEXPECTED,
     UNKNOWN_USER,
@@ -21,7 +24,7 @@ from service.api.problems import (
     ProblemType,
     invalid,
 )
-from service.auth.errors import InvalidToken, KeysUnavailable
+from service.auth.errors import REASONS, InvalidToken, KeysUnavailable, TokenTooLarge
 from service.db.errors import (
     DatabaseUnavailable,
     OutcomeUnknown,
@@ -65,7 +68,7 @@ UNNAMED_CONSTRAINTS = {"23503": UNKNOWN_USER}
 """By SQLSTATE, for a distributed database that reports no constraint: tasks have one foreign key."""
 
 EXCEPTIONS: dict[type[Exception], ProblemType] = {
-    InvalidToken: UNAUTHORIZED,
+    TokenTooLarge: TOKEN_TOO_LARGE,
     KeysUnavailable: NO_KEYS,
     DatabaseUnavailable: UNAVAILABLE,
     PoolTimeout: UNAVAILABLE,
@@ -75,11 +78,24 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
 }
 """The exceptions of auth and db, neither of which knows HTTP."""
 
+INVALID_TOKENS = {
+    reason: msgspec.structs.replace(
+        INVALID_TOKEN,
+        detail=sentence,
+        # RFC 6750, section 3.1: by this a client tells a refused token from a missing one.
+        headers=((b"www-authenticate", f'Bearer error="invalid_token", error_description="{sentence}"'.encode()),),
+    )
+    for reason, sentence in REASONS.items()
+}
+"""By the reason of an InvalidToken."""
+
 
 def problem_for(error: Exception) -> Problem:
     """The problem for any exception; UNEXPECTED if the table has none."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, InvalidToken):
+        return Problem(INVALID_TOKENS[error.reason])
     sqlstate = getattr(error, "sqlstate", None) or ""
     constraint = getattr(error, "constraint_name", None)
     type_ = (

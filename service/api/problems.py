@@ -37,8 +37,11 @@ PRIVATE_NETWORK_NOT_ALLOWED = ProblemType(
 UNAUTHORIZED = ProblemType(
     401,
     "Unauthorized",
-    "Sign in: the bearer token is missing, has expired or is not valid.",
+    "Sign in: the bearer token is missing.",
     ((b"www-authenticate", b"Bearer"),),
+)
+INVALID_TOKEN = ProblemType(
+    401, "Unauthorized", "The token is not valid.", ((b"www-authenticate", b'Bearer error="invalid_token"'),)
 )
 FORBIDDEN = ProblemType(403, "Forbidden", "These are another user's tasks.")
 UNKNOWN_USER = ProblemType(403, "Forbidden", "This user has not been registered here.")
@@ -54,6 +57,11 @@ CONTENT_TOO_LARGE = ProblemType(413, "Content Too Large", "The body is too large
 UNSUPPORTED_ENCODING = ProblemType(415, "Unsupported Media Type", "Send the body without a Content-Encoding.")
 INVALID = ProblemType(422, "Unprocessable Content", "The request is not valid.")
 HEADERS_TOO_LARGE = ProblemType(431, "Request Header Fields Too Large", "The request's headers are too large.")
+TOKEN_TOO_LARGE = ProblemType(
+    431,
+    "Request Header Fields Too Large",
+    "The token is larger than this service accepts. Signing in again does not help.",
+)
 UNEXPECTED = ProblemType(500, "Internal Server Error", "Something went wrong. The error has been logged.")
 UNAVAILABLE = ProblemType(503, "Service Unavailable", "The service cannot answer right now. Try again.", RETRY_SOON)
 OVERLOADED = ProblemType(503, "Service Unavailable", "Too many requests are waiting. Try again.", RETRY_SOON)

@@ -157,7 +157,7 @@ def _problems(route: Route, operation: Operation) -> Iterator[Problem]:
     if route.public:
         yield Problem(HEADERS_TOO_LARGE)  # the only 4xx of a probe; linters require one
     else:
-        yield Problem(problems.UNAUTHORIZED)
+        yield from map(Problem, (problems.UNAUTHORIZED, problems.INVALID_TOKEN, problems.TOKEN_TOO_LARGE))
         yield invalid(["path", "user_id"], "uuid")
         yield Problem(problems.FORBIDDEN)
         yield Problem(problems.UNEXPECTED)

@@ -87,6 +87,6 @@ RESPONSE_HEADERS = {
     "Link": ResponseHeader('The next page, `rel="next"`. The last page has none.', {"type": "string"}, required=False),
     "Location": ResponseHeader("The path of the new task.", {"type": "string", "format": "uri-reference"}),
     "Retry-After": ResponseHeader("Seconds to wait before the next try.", {"type": "integer", "minimum": 1}),
-    "WWW-Authenticate": ResponseHeader("The way to sign in.", {"type": "string", "const": "Bearer"}),
+    "WWW-Authenticate": ResponseHeader("The way to sign in.", {"type": "string", "pattern": "^Bearer"}),
     "X-Request-ID": ResponseHeader("The id of this request in the log.", {"type": "string"}),
 }
