@@ -36,7 +36,7 @@ from service.shutdown import delayed_shutdown
 from service.tasks import operations as tasks
 from service.tasks.handlers import complete_task, create_task, delete_task, get_task, update_task
 from service.tasks.list import list_tasks
-from service.tasks.query import signing_key
+from service.tasks.query import signing_keys
 
 
 @cache
@@ -75,11 +75,11 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     authenticator = Authenticator(settings)
     measured = settings.server_timing or settings.metrics_port or settings.log_level in ("debug", "info")
     database = Database(settings, add_database_time if measured else None)
-    readiness = Health(settings, database)
+    readiness = Health(settings, database, authenticator)
     failures = FailureLog()
     metrics = Metrics(settings, authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
-    dependencies = Dependencies(settings, authenticator, database, log, failures, signing_key(settings))
+    dependencies = Dependencies(settings, authenticator, database, log, failures, signing_keys(settings))
 
     limits = Limits(
         connections=settings.max_connections,

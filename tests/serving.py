@@ -20,6 +20,7 @@ from service.settings import Settings, read_settings
 
 UNKNOWN = "urn:problem:outcome-unknown"
 
+CURSOR_SECRET = "a cursor secret of the tests, 32 bytes long at least"
 SECRET = "a secret of the tests, 32 bytes long at least"
 
 
@@ -120,7 +121,14 @@ def logging_restored() -> Iterator[None]:
 @contextmanager
 def serving(**settings: Any) -> Iterator[Api]:
     """The application as production serves it, with its own event loop, in a thread of ours."""
-    values = {"JWT_SECRET": SECRET, "PORT": "0", "POOL_MIN_SIZE": "2", "LOG_LEVEL": "error", "PROBE_INTERVAL": "0.1"}
+    values = {
+        "JWT_SECRET": SECRET,
+        "CURSOR_SECRET": CURSOR_SECRET,
+        "PORT": "0",
+        "POOL_MIN_SIZE": "2",
+        "LOG_LEVEL": "error",
+        "PROBE_INTERVAL": "0.1",
+    }
     chosen = read_settings(values | {name.upper(): str(value) for name, value in settings.items()})
     loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = queue.Queue()
 

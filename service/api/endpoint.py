@@ -48,6 +48,9 @@ is_uuid = re.compile(UUID_PATTERN).fullmatch
 
 CACHE_CONTROL = (b"cache-control", b"private, no-cache")
 
+ME = "me"
+"""In place of the path's user id: the token's user, for pages that know no id."""
+
 
 class Dependencies(msgspec.Struct, frozen=True):
     """What every endpoint needs. One instance per process, made in app.py."""
@@ -57,8 +60,8 @@ class Dependencies(msgspec.Struct, frozen=True):
     database: Database
     log: RequestLog
     failures: FailureLog
-    signing_key: bytes
-    """Signs values that clients send back, such as cursors."""
+    signing_keys: tuple[bytes, ...]
+    """For values that clients send back, such as cursors: the first signs, all verify."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -158,9 +161,9 @@ def _check_path(parameters: dict[str, str], user: User) -> UUID | None:
     Every value is checked before the user is compared: a malformed `id` is 422 in another user's path too.
     """
     for name, text in parameters.items():
-        if text != user.id_text and not is_uuid(text):
+        if text != user.id_text and not is_uuid(text) and (name != "user_id" or text != ME):
             raise invalid(["path", name], "uuid")
-    if parameters["user_id"].lower() != user.id_text:
+    if parameters["user_id"].lower() not in (user.id_text, ME):
         raise Problem(FORBIDDEN)
     id = parameters.get("id")
     return UUID(id) if id else None

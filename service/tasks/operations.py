@@ -25,7 +25,12 @@ TASK = Task(
 UUID_SCHEMA = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
 
 PATH = {
-    "user_id": Parameter("path", "The user's id: the token's `sub`.", UUID_SCHEMA, example=str(TASK.user_id)),
+    "user_id": Parameter(
+        "path",
+        "The token's user: their id, or `me`.",
+        {"type": "string", "pattern": f"^me$|{UUID_PATTERN}"},
+        example=str(TASK.user_id),
+    ),
     "id": Parameter("path", "The task's id.", UUID_SCHEMA, example=str(TASK.id)),
 }
 

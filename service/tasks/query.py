@@ -15,7 +15,7 @@ import msgspec
 from service.api.endpoint import Request
 from service.api.openapi.operation import Parameter
 from service.db.statements import Row, Statement
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.tasks.messages import invalid
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -161,7 +161,8 @@ def sign_cursor(request: Request, position: Position, filter_key: str) -> str:
     """A position as text for a URL: microseconds, id, and a signature over them, the user and `filter_key`."""
     time, id = position
     data = ((time - EPOCH) // MICROSECOND).to_bytes(8, "big", signed=True) + id.bytes
-    return urlsafe_b64encode(data + _signature(request, data, filter_key)).decode()
+    key = request.dependencies.signing_keys[0]
+    return urlsafe_b64encode(data + _signature(request, data, filter_key, key)).decode()
 
 
 def decode_cursor(request: Request, cursor: str, filter_key: str) -> Position:
@@ -171,20 +172,29 @@ def decode_cursor(request: Request, cursor: str, filter_key: str) -> Position:
     except ValueError:
         signed = b""
     data, signature = signed[:24], signed[24:]
+    keys = request.dependencies.signing_keys
     # Comparing the text too refuses a second spelling of the same bytes.
     if (
-        not compare_digest(signature, _signature(request, data, filter_key))
+        not any(compare_digest(signature, _signature(request, data, filter_key, key)) for key in keys)
         or urlsafe_b64encode(signed).decode() != cursor
     ):
         raise invalid("query", "cursor", "cursor")
     return EPOCH + int.from_bytes(data[:8], "big", signed=True) * MICROSECOND, UUID(bytes=data[8:])
 
 
-def _signature(request: Request, data: bytes, filter_key: str) -> bytes:
+def _signature(request: Request, data: bytes, filter_key: str, key: bytes) -> bytes:
     signed = data + request.user.id_text.encode() + filter_key.encode()
-    return blake2b(signed, digest_size=15, key=request.dependencies.signing_key).digest()
+    return blake2b(signed, digest_size=15, key=key).digest()
 
 
-def signing_key(settings: Settings) -> bytes:
-    """The key that signs cursors, from a secret that all processes of a deployment share."""
-    return blake2b((settings.jwt_secret or settings.database_url).encode(), person=b"task cursor").digest()
+def signing_keys(settings: Settings) -> tuple[bytes, ...]:
+    """The keys of cursors, from secrets that all processes of a deployment share. The first signs, all verify.
+
+    Never from DATABASE_URL: anyone with a cursor could then test guesses of the database's password.
+    Raises SettingsError when no secret is set.
+    """
+    secrets = (settings.cursor_secret, settings.jwt_secret, settings.jwt_secret_previous)
+    keys = tuple(blake2b(secret.encode(), person=b"task cursor").digest() for secret in secrets if secret)
+    if not keys:
+        raise SettingsError("CURSOR_SECRET is missing: without JWT_SECRET, it signs the cursors of lists")
+    return keys
