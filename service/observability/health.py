@@ -11,6 +11,7 @@ import msgspec
 from service.api.openapi.operation import Operation
 from service.api.payloads import Response, encode, problem_response
 from service.api.problems import NOT_READY, FieldError, Problem
+from service.auth.authenticator import Authenticator
 from service.db.database import Database
 from service.db.errors import PreparedStatementsUnsupported, UnsuitableServer
 from service.db.failures import description, remedy
@@ -79,8 +80,9 @@ def livez() -> Response:
 class Health:
     """Readiness. `watch` keeps it up to date; `stopping` makes it false."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, authenticator: Authenticator) -> None:
         self.stopping = False
+        self._authenticator = authenticator
         self._settings = settings
         self._database = database
         self._bundled = set(bundled())
@@ -149,6 +151,8 @@ class Health:
         """
         database = self._database
         reasons = (["stopping"] if self.stopping else []) + self._reasons()
+        if not self._authenticator.has_keys:
+            reasons.append("no key set has been read from the tokens' issuer")
         if reasons:
             return problem_response(
                 Problem(NOT_READY, tuple(FieldError(["service"], reason, "unready") for reason in reasons))

@@ -74,24 +74,22 @@ class Metrics(Collector):
         refused = CounterMetricFamily(
             "task_service_refused_connections", "Requests refused before an endpoint saw them.", labels=("status",)
         )
-        for status, number in self.refused.items():
-            refused.add_metric((str(status),), number)
-        yield refused
+        yield _with_counts(refused, self.refused)
         unavailable = CounterMetricFamily(
             "task_service_unavailable",
             "Requests that failed for a cause in the database, by SQLSTATE, or by exception where there is none.",
             labels=("reason",),
         )
-        for reason, number in self._failures.counts.items():
-            unavailable.add_metric((reason,), number)
-        yield unavailable
+        yield _with_counts(unavailable, self._failures.counts)
+        refusals = CounterMetricFamily("task_service_refused_tokens", "Refused tokens by reason.", labels=("reason",))
+        yield _with_counts(refusals, self._authenticator.refusals.counts)
         yield from self._pool()
-        tokens = self._authenticator
-        yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens in the cache.", tokens.cached_tokens)
+        cached = self._authenticator.cached_tokens
+        yield GaugeMetricFamily("task_service_cached_tokens", "Verified tokens in the cache.", cached)
         yield CounterMetricFamily(
             "task_service_token_cache_misses",
             "Tokens verified because the cache did not have them, valid or not.",
-            tokens.misses,
+            self._authenticator.misses,
         )
         yield CounterMetricFamily(
             "task_service_dropped_log_lines",
@@ -117,9 +115,7 @@ class Metrics(Collector):
         seconds: Counter[str] = Counter()
         for (operation, _), numbers in self._requests.items():
             seconds[operation] += numbers[-1]  # type: ignore[assignment]
-        for operation, number in seconds.items():
-            family.add_metric((operation,), number)
-        return family
+        return _with_counts(family, seconds)
 
     def _pool(self) -> Iterator[Metric]:
         pool = self._database
@@ -153,6 +149,12 @@ class Metrics(Collector):
         for sqlstate_class, number in pool.errors.items():
             errors.add_metric((sqlstate_class,), number)
         yield errors
+
+
+def _with_counts(family: CounterMetricFamily, counts: Counter[str] | Counter[int]) -> Metric:
+    for label, number in counts.items():
+        family.add_metric((str(label),), number)
+    return family
 
 
 async def serve_metrics(metrics: Metrics, settings: Settings) -> None:

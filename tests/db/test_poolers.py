@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from service.auth.authenticator import Authenticator
 from service.db import connector, driver
 from service.db.errors import PreparedStatementsUnsupported
 from service.db.statements import Statement, tenant_statements
@@ -104,7 +105,7 @@ async def test_prepared_statements_are_named_by_their_text(database: str) -> Non
 async def test_a_name_that_the_session_does_not_know_ends_the_connection(database: str) -> None:
     async with opened(database) as pool:
         connection = pool.idle[0]
-        health = Health(pool._settings, pool)
+        health = Health(pool._settings, pool, Authenticator(pool._settings))
         assert REMEDY not in health.readyz().body
         await connection.driver.execute("deallocate all")
         with pytest.raises(PreparedStatementsUnsupported):
