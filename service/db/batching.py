@@ -29,7 +29,8 @@ BATCH_ROWS = 1000
 """Rows that a batch is expected to bring at most, by the mean of its statement's reads so far."""
 
 HEAVY_ROWS = 100
-"""A read that brought more rows goes alone next time, on its user's own connection."""
+"""A read that brought more rows goes alone next time, on its user's own connection; so does each of a batch that timed
+out."""
 
 HEAVY_READS = 10_000
 """Heavy reads remembered, the oldest forgotten first."""
@@ -192,6 +193,10 @@ class ReadBatcher:
                 connection.run_many(statement, calls) if len(calls) > 1 else connection.run(statement, calls[0])
             )
         except Exception as error:
+            brings_one_row = 0 < self._mean_rows[statement] <= 1
+            if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not brings_one_row:
+                for call in calls:  # it is not known which was heavy: the next read drops those that are not
+                    self._remember(statement, call)
             if (
                 len(calls) == 1
                 or not _is_of_one_call(error)
@@ -214,11 +219,14 @@ class ReadBatcher:
     def note_weight(self, statement: Statement, arguments: tuple[Any, ...], rows: int) -> None:
         """Remember whether a read is heavy."""
         if rows > HEAVY_ROWS:
-            self.heavy[statement, *arguments] = None
-            if len(self.heavy) > HEAVY_READS:
-                del self.heavy[next(iter(self.heavy))]
+            self._remember(statement, arguments)
         elif self.heavy:
             self.heavy.pop((statement, *arguments), None)
+
+    def _remember(self, statement: Statement, arguments: tuple[Any, ...]) -> None:
+        self.heavy[statement, *arguments] = None
+        if len(self.heavy) > HEAVY_READS:
+            del self.heavy[next(iter(self.heavy))]
 
 
 def _is_of_one_call(error: Exception) -> bool:

@@ -168,6 +168,21 @@ async def test_reads_that_time_out_together_are_not_tried_again(
         assert proxy.statements - before == 10
 
 
+async def test_lists_that_time_out_together_go_alone_until_they_are_read(
+    database: str, owned: dict[UUID, list[UUID]]
+) -> None:
+    users = list(owned)[:10]
+    async with opened(database, pool_min_size=2, statement_timeout=0.3, acquire_timeout=30) as pool:
+        assert pool.batcher
+        with locked(database, "access exclusive"):
+            await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users), return_exceptions=True)
+        assert set(pool.batcher.heavy) >= {(LIST_TASKS, user, *LIST_TASKS.fixed_arguments) for user in users[1:]}
+
+        for user in users:
+            assert ids(await pool.run(LIST_TASKS, user)) == owned[user]
+        assert not pool.batcher.heavy
+
+
 async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_allowed(
     database: str, owned: dict[UUID, list[UUID]], rows: Rows
 ) -> None:
