@@ -29,7 +29,7 @@ from service.observability.health import Health, health, livez
 from service.observability.log import Output
 from service.observability.metrics import Metrics, serve_metrics
 from service.observability.request_log import RequestLog, add_database_time
-from service.observability.server_timing import noting_start, with_server_timing
+from service.observability.server_timing import recording_start, with_server_timing
 from service.observability.startup import log_start, log_stop
 from service.settings import Settings
 from service.shutdown import delayed_shutdown
@@ -92,7 +92,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         if route.public:
             handler = readiness.readyz if route.handler is Health.readyz else route.handler
             return PublicEndpoint(handler, dependencies, handler.__name__)
-        handler = noting_start(route.handler) if settings.server_timing else route.handler
+        handler = recording_start(route.handler) if settings.server_timing else route.handler
         vary = b"authorization, accept-encoding" if route.compressed else b"authorization"
         private: ASGIApp = AuthenticatedEndpoint(handler, dependencies, vary)
         if settings.server_timing:

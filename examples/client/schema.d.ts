@@ -84,8 +84,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell that the process answers, in the words that older frontends expect
-         * @description The database is not asked.
+         * Report that the process answers, with the status `healthy` that older frontends expect
+         * @description It does not query the database.
          */
         get: operations["health"];
         put?: never;
@@ -104,8 +104,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell that the process answers
-         * @description For a liveness probe: when it fails, restart the process. The database is not asked.
+         * Report that the process answers
+         * @description For a liveness probe: restart the process when it fails. It does not query the database.
          */
         get: operations["livez"];
         put?: never;
@@ -124,7 +124,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell whether this process should get traffic, and if not, why
+         * Report whether this process should get traffic, and the reasons if not
          * @description For a readiness probe. `errors` has a member for each reason.
          */
         get: operations["readyz"];

@@ -1,6 +1,6 @@
-"""What operators see: log lines, metrics, probes, Server-Timing.
+"""Logs, metrics, health probes and the Server-Timing header.
 
-It reads public properties of the other packages and gives them hooks to call; nothing here decides what a request gets.
-`log` imports nothing of the service, and `request_log` only `log`: `api` may import both. The composition root alone
-imports the other modules.
+The modules read public properties of the other packages, and give them hooks to call. No code here may change how a
+request is answered. `log` imports no module of the service, and `request_log` only `log`: `api` may import both. Only
+the composition root imports the other modules.
 """

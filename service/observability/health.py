@@ -1,4 +1,7 @@
-"""The probes, all answered from memory: they add no load, and a fault of the database never restarts the process."""
+"""The probes /health, /livez and /readyz. They answer from memory and add no load to the database.
+
+Only readiness depends on the database: a restart of the process does not repair a database.
+"""
 
 import asyncio
 import logging
@@ -30,13 +33,17 @@ CHECKS = (
     (Statement("get_task"), (NOBODY,)),
     (Statement("update_task"), (NOBODY, None, False, None)),
 )
-"""One read and one write that find no row, with their arguments after the user's id."""
+"""One read and one write that find no row, with the arguments that follow the user's id."""
 
 SHARED_CAUSES = frozenset("0A000 25006 3F000 42501 42703 42883 42P01".split())
-"""SQLSTATEs that every statement of a kind meets alike: a grant, column, table, function or the server's state."""
+"""SQLSTATEs of causes that fail all reads or all writes: a missing grant, column, table or function, or a server that
+is read-only."""
 
 NAME_CONFLICT_SECONDS = 30.0
-"""Unready for this long after a name conflict: behind a pooler, other statements succeed by chance."""
+"""Not ready for this long after a conflict of prepared statement names.
+
+Behind a pooler without prepared statements, some statements still succeed, by chance: one success proves nothing.
+"""
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -46,7 +53,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """The connections to the database, and the requests that wait for one."""
+    """The numbers of open and idle connections, and of requests that wait for a connection."""
 
     open: int
     idle: int
@@ -54,7 +61,7 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The body of /readyz. `last_answer_seconds`: since the database's last response."""
+    """The body of /readyz. `last_answer_seconds` is the time since the last response of the database."""
 
     status: Literal["ready"]
     last_answer_seconds: float
@@ -62,23 +69,23 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def health() -> Response:
-    """Tell that the process answers, in the words that older frontends expect.
+    """Report that the process answers, with the status `healthy` that older frontends expect.
 
-    The database is not asked.
+    It does not query the database.
     """
     return Response(200, encode(Alive("healthy")))
 
 
 def livez() -> Response:
-    """Tell that the process answers.
+    """Report that the process answers.
 
-    For a liveness probe: when it fails, restart the process. The database is not asked.
+    For a liveness probe: restart the process when it fails. It does not query the database.
     """
     return Response(200, encode(Alive("alive")))
 
 
 class Health:
-    """Readiness. `watch` keeps it up to date; `stopping` makes it false."""
+    """The readiness of this process. `watch` keeps it up to date; set `stopping` to make it false."""
 
     def __init__(self, settings: Settings, database: Database, authenticator: Authenticator) -> None:
         self.stopping = False
@@ -86,7 +93,7 @@ class Health:
         self._settings = settings
         self._database = database
         self._bundled = set(bundled())
-        self._missing: set[str] | None = None  # unknown
+        self._missing: set[str] | None = None  # None until they were read
         self._unreadable = ""  # why the migrations cannot be read
         self._failing: list[str] = []
 
@@ -98,7 +105,9 @@ class Health:
             await self._check_statements()
             connecting = not self._database.connections and self._database.failure is None
             reasons = [] if self.stopping or connecting else self._reasons()
-            kinds = [reason.partition(":")[0] for reason in reasons]  # without what changes by the second
+            kinds = [
+                reason.partition(":")[0] for reason in reasons
+            ]  # not the ages and errors after the colon, which change every second
             if kinds != (logged or []):
                 logger.warning("not ready: %s", "; ".join(reasons)) if reasons else logger.warning("ready")
             logged = kinds
@@ -107,20 +116,20 @@ class Health:
     async def _read_migrations(self) -> None:
         try:
             rows = await self._database.probe(APPLIED_MIGRATIONS)
-        except Exception as error:  # whatever it is, readiness shows it
+        except Exception as error:  # any failure is a reason of readiness
             rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
             self._unreadable = f": {_with_remedy(error)}"
         if rows is not None:
             self._missing = self._bundled - {row[0] for row in rows}
 
     async def _check_statements(self) -> None:
-        """Run the checks while a request's statement fails for a cause that others share."""
+        """Run CHECKS while a statement of the requests fails for one of SHARED_CAUSES."""
         failing = []
         if any(_is_shared(error) for error in self._database.failing.values()):
             for statement, arguments in CHECKS:
                 try:
                     await self._database.run(statement, NOBODY, *arguments)
-                except Exception as error:  # others, such as a timeout, say nothing of the next statement
+                except Exception as error:  # another cause, such as a timeout, concerns this statement alone
                     if _is_shared(error):
                         failing.append(f"{statement.name} fails: {_with_remedy(error)}")
         self._failing = failing
@@ -145,9 +154,9 @@ class Health:
         return self._failing
 
     def readyz(self) -> Response:
-        """Tell whether this process should get traffic, and if not, why.
+        """Report whether this process should get traffic, and the reasons if not.
 
-        For a readiness probe. `errors` has a member for each reason.
+        For a readiness probe. `errors` has an entry for each reason.
         """
         database = self._database
         reasons = (["stopping"] if self.stopping else []) + self._reasons()

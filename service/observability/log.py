@@ -1,4 +1,7 @@
-"""Log lines: one JSON object each, on standard output. Never a token, a title, a statement's argument or a DSN."""
+"""Writes the log to standard output, one JSON object a line.
+
+No line holds a token, a title, an argument of a statement or DATABASE_URL.
+"""
 
 import logging
 import os
@@ -14,13 +17,13 @@ import msgspec
 STDOUT = 1
 
 FLUSH_SECONDS = 0.05
-"""Lines are collected for this long and written together: a write call for each line would cost more than the line."""
+"""Lines are collected for this long and written by one call: a call for each line would cost more than the line."""
 
 STOP_SECONDS = 1.0
 """The longest that flush() waits for a stalled reader."""
 
 CAPACITY = 10_000
-"""Lines that may wait to be written, a few megabytes. Further lines are dropped."""
+"""The most lines that wait to be written, a few megabytes. Further lines are dropped."""
 
 Line = msgspec.Raw | dict[str, Any]
 
@@ -30,7 +33,7 @@ _encoder = msgspec.json.Encoder()
 class JSONFormatter(logging.Formatter):
     """Formats a log record as JSON, with the members that `extra={"members": {...}}` adds.
 
-    Of an exception it keeps the type and the frames, not the message or values.
+    Of an exception it keeps the type, the SQLSTATE and the frames, but not the message: it may contain values.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -52,7 +55,7 @@ class JSONFormatter(logging.Formatter):
 class Output(logging.Handler):
     """Writes lines to a file descriptor from a thread of its own, so that a stalled reader delays nothing else.
 
-    At most `capacity` lines wait. `dropped` counts the lines that found no room, and those that could not be written.
+    At most `capacity` lines wait. `dropped` counts the lines that did not fit, and the lines that could not be written.
     """
 
     def __init__(self, descriptor: int, *, capacity: int = CAPACITY, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -83,13 +86,13 @@ class Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.put(msgspec.Raw(self.format(record).encode()))
-        except Exception:  # a record that cannot be formatted must not fail the code that logs it: logging's own rule
+        except Exception:  # as all of logging's handlers: a bad record must not fail the code that logs it
             self.handleError(record)
 
     def flush(self, timeout: float = STOP_SECONDS) -> None:
         """Wait until every queued line is written, for `timeout` seconds at most.
 
-        After one timeout it waits no more: logging flushes every handler again when the process ends.
+        After one timeout, later calls do not wait: logging flushes every handler again when the process ends.
         """
         if not self._stalled:
             written = Event()
@@ -97,7 +100,7 @@ class Output(logging.Handler):
             self._stalled = not written.wait(timeout)
 
     def close(self) -> None:
-        """End the thread after the lines that are queued."""
+        """End the thread once it has written the queued lines."""
         self._closed = True
         self._queue.put(Event())
         super().close()
@@ -137,7 +140,7 @@ def _dropped_lines(number: int) -> Line:
 
 
 def configure_logging(level: str) -> Output:
-    """Send all of this process's log records from `level` up to standard output. Returns what writes them."""
+    """Send the log records of this process, from `level` up, to standard output. Returns the handler."""
     output = Output(STDOUT)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     if level == "info":

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, on a port of their own: requests, counted as they end, and the state of the other parts."""
+"""Metrics for Prometheus, on their own port: the requests, and the state of the pool, the token cache and the log."""
 
 import asyncio
 import logging
@@ -28,14 +28,17 @@ from service.version import VERSION, commit
 logger = logging.getLogger(__name__)
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Upper bounds of the histogram in seconds: from a read on an idle machine to both deadlines in sequence."""
+"""Upper bounds of the histogram in seconds.
+
+From a read on an idle machine up to more than ACQUIRE_TIMEOUT and STATEMENT_TIMEOUT together.
+"""
 
 RETRY_SECONDS = 1.0
-"""Between two attempts to find a free port."""
+"""The time between two attempts to find a free port."""
 
 
 class Metrics(Collector):
-    """The requests that `count` was called for, and the state of the pool, the token cache and the log.
+    """Counts requests, and reads the state of the pool, the token cache and the log at each scrape.
 
     `refused` counts, by status, the requests that the edge refuses before an endpoint sees them.
     """
@@ -57,19 +60,19 @@ class Metrics(Collector):
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
     def count(self, operation: str, status: int, seconds: float, database_seconds: float) -> None:
-        """Count a request that has ended. `database_seconds` is the part that it spent with the database."""
-        # 0.2 us; the library's own histogram takes 1.3 us, and 2.4 us when several processes share it
+        """Count a request that has ended. `database_seconds` is the part of it spent waiting for responses."""
+        # 0.2 us; the library's histogram takes 1.3 us, and 2.4 us when several processes share it
         numbers = self._requests[operation, status]
         numbers[bisect_left(BOUNDS, seconds)] += 1
         numbers[-2] += seconds
         numbers[-1] += database_seconds
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics with their present values."""
+        """All metrics with their current values."""
         build = GaugeMetricFamily("task_service_build_info", "The release. Always 1.", labels=("version", "commit"))
         build.add_metric((VERSION, commit()), 1)
         yield build
-        yield self._answered()
+        yield self._request_seconds()
         yield self._database_seconds()
         refused = CounterMetricFamily(
             "task_service_refused_connections", "Requests refused before an endpoint saw them.", labels=("status",)
@@ -97,7 +100,7 @@ class Metrics(Collector):
             self._output.dropped,
         )
 
-    def _answered(self) -> Metric:
+    def _request_seconds(self) -> Metric:
         family = HistogramMetricFamily(
             "task_service_request_seconds", "Duration of the requests.", labels=("operation", "status")
         )
@@ -160,11 +163,12 @@ def _with_counts(family: CounterMetricFamily, counts: Counter[str] | Counter[int
 async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     """Serve the metrics until cancelled, on the first free port from METRICS_PORT on: one port for each of WORKERS.
 
-    Workers share no memory, and on one shared port a scrape would reach any one of them. prometheus-client's
-    multiprocess mode would add up their values in files, but costs each request 2 us, and leaves out process metrics
-    and collectors such as this one. A worker that replaces another gets a port when the old worker has ended.
+    Each worker needs a port: workers share no memory, and on one port a scrape would reach a random worker.
+    prometheus-client's multiprocess mode adds up the workers' values in files, but costs each request 2 us, and leaves
+    out process metrics and collectors such as this one. A worker that replaces another gets a port when the old worker
+    has ended.
 
-    The library's own server gives each client a thread without a time limit; this one uses the service's edge.
+    prometheus-client's server gives each client a thread without a time limit, so this one uses the service's edge.
     """
     registry = CollectorRegistry()
     registry.register(metrics)
@@ -177,7 +181,7 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     app_state = {"edge": EdgeState(Limits(), Counter())}
     protocol = partial(HTTPProtocol, config=config, server_state=state, app_state=app_state)
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
-    listener = await _listener(protocol, settings.host, ports)
+    listener = await _listen(protocol, settings.host, ports)
     try:
         await asyncio.get_running_loop().create_future()
     finally:
@@ -186,7 +190,7 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
             connection.shutdown()
 
 
-async def _listener(protocol: Callable[[], HTTPProtocol], host: str, ports: range) -> asyncio.Server:
+async def _listen(protocol: Callable[[], HTTPProtocol], host: str, ports: range) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     warned = False
     while True:

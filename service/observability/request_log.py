@@ -1,4 +1,4 @@
-"""The log of requests: one line each, and the database time that the running request has used so far."""
+"""The request log: a line for each request, and the time that the running request has waited for the database."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 """Matches a client's X-Request-ID that is safe to log and to send back."""
 
 valid_traceparent = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
-"""W3C Trace Context, section 3.2.2."""
+"""Matches a valid traceparent header: W3C Trace Context, section 3.2.2."""
 
 PROBES = frozenset(("health", "livez", "readyz"))
 """Operations that are logged at `debug` only: a load balancer calls them every second."""
@@ -33,7 +33,7 @@ def accept_request_id(given: bytes | None) -> bytes:
 
 
 class Timing(msgspec.Struct):
-    """Seconds that a request waited for a connection, and for the database's response."""
+    """Seconds that a request waited for a connection (`wait`) and for the responses of the database (`database`)."""
 
     wait: float = 0
     database: float = 0

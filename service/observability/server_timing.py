@@ -1,6 +1,6 @@
-"""Server-Timing: a header that shows in a browser's developer tools where a response's time went (W3C Server Timing).
+"""The Server-Timing header, which browsers show in their developer tools (W3C Server Timing).
 
-Both functions wrap what exists: without SERVER_TIMING, requests do not pass through this module.
+The composition root applies both wrappers only with SERVER_TIMING: otherwise no request runs code of this module.
 """
 
 from contextvars import ContextVar
@@ -16,21 +16,22 @@ from service.observability.request_log import Timing, current_timing
 _handler_started: ContextVar[float] = ContextVar("handler_started")
 
 
-def noting_start(handler: Handler) -> Handler:
-    """`handler`, which also notes when it starts: the user is known then."""
+def recording_start(handler: Handler) -> Handler:
+    """Wrap a handler to record when it starts. Authentication is complete at that time."""
 
     @wraps(handler)
-    async def noting(request: Request) -> Response:
+    async def recording(request: Request) -> Response:
         _handler_started.set(perf_counter())
         return await handler(request)
 
-    return noting
+    return recording
 
 
 def with_server_timing(app: ASGIApp) -> ASGIApp:
-    """`app`, whose responses have Server-Timing. Its handler must be one of `noting_start`.
+    """Wrap `app` to add Server-Timing to its responses. Its handlers must be wrapped by `recording_start`.
 
-    auth: until the user was known, or until the refusal; wait: without a connection; db: with the database.
+    The members are `auth`: the time until the handler starts or the request is refused; `wait`: for a connection;
+    `db`: for the responses of the database.
     """
 
     async def timed(scope: Scope, receive: Receive, send: Send) -> None:
