@@ -14,7 +14,7 @@ from service.settings import Settings, SettingsError, read_settings
 
 
 def main() -> None:
-    """Run one command. A bad setting ends it with status 1 and a line that names the setting."""
+    """Parse the command line and run the command. Exits with status 1 and one line when a setting is not valid."""
     parser = argparse.ArgumentParser(prog="python -m service", description="The task service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("serve", help="serve with the settings of the environment (production)")
@@ -22,18 +22,20 @@ def main() -> None:
     dev.add_argument("--reload", action="store_true", help="restart when a file changes")
     dev.add_argument("--migrate", action="store_true", help="migrate the database of DATABASE_URL if one is given")
     seed = commands.add_parser("seed", help="add example tasks to the development database")
-    seed.add_argument("--yes", action="store_true", help="also when DATABASE_URL names the database")
+    seed.add_argument("--yes", action="store_true", help="confirm, if DATABASE_URL names the database")
     psql = commands.add_parser("psql", help="open psql on the development database")
-    psql.add_argument("-c", dest="statement", metavar="SQL", help="run one statement instead")
+    psql.add_argument("-c", dest="statement", metavar="SQL", help="run one statement and exit")
     commands.add_parser("migrate", help="apply the missing migrations to DATABASE_URL")
     commands.add_parser("rollback", help="undo the last migration in DATABASE_URL")
     token = commands.add_parser("token", help="print tokens for development and load tests (HS256 only)")
-    whose = token.add_mutually_exclusive_group()
-    whose.add_argument("--user", type=UUID, metavar="UUID", help="the user (default: the demo user)")
-    whose.add_argument("--count", type=int, metavar="N", help="for N users, one a line; always the same users")
-    token.add_argument("--hours", type=float, default=24, help="hours until it expires (default: 24)")
+    users = token.add_mutually_exclusive_group()
+    users.add_argument("--user", type=UUID, metavar="UUID", help="the user (default: the demo user)")
+    users.add_argument("--count", type=int, metavar="N", help="for N users, one token a line; always the same users")
+    token.add_argument("--hours", type=float, default=24, help="hours until the token expires (default: 24)")
     commands.add_parser("health", help="exit with 0 when the service on HOST and PORT is ready")
-    report = commands.add_parser("report", help="print what the statements and tables cost in DATABASE_URL, for a DBA")
+    report = commands.add_parser(
+        "report", help="print the costs of the statements and tables in DATABASE_URL, for a DBA"
+    )
     form = report.add_mutually_exclusive_group()
     form.add_argument("--html", action="store_true", help="as an HTML page")
     form.add_argument("--json", action="store_true", help="as JSON")

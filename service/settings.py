@@ -1,6 +1,6 @@
 """The settings: one frozen Struct, read from the environment once. No other module reads the environment.
 
-`python -m service settings` prints the table of the documentation, which is made from this Struct.
+`python -m service settings` prints this Struct as the table of docs/configuration.md.
 """
 
 import re
@@ -20,12 +20,12 @@ SECRET_BYTES = 32
 """The shortest secret, as for HS256: RFC 7518, section 3.2."""
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?/?", re.ASCII).fullmatch
-"""What browsers send as Origin, in lower case, with or without a final slash: RFC 6454, section 6.2."""
+"""Matches a value of the Origin header (RFC 6454, section 6.2), in lower case; a final slash is allowed."""
 
 without_prepared_statements = re.compile(
     r"[?&](pgbouncer=true|(prepared_)?statement_cache_size=0)(&|$)", re.ASCII | re.IGNORECASE
 ).search
-"""Matches a DATABASE_URL of another client (Prisma, SQLAlchemy) that names a pooler without prepared statements."""
+"""Matches parameters of Prisma and SQLAlchemy that mean: behind a pooler without prepared statements."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Deadline = Annotated[float, Meta(gt=0, le=60)]

@@ -1,4 +1,4 @@
-"""The first phase of the graceful stop: after SIGTERM the service still serves, and says that it will stop."""
+"""The first phase of the graceful stop: after SIGTERM the service continues to serve, and reports that it will stop."""
 
 import asyncio
 import signal
@@ -10,11 +10,11 @@ from types import FrameType
 
 @contextmanager
 def delayed_shutdown(announce: Callable[[], None], delay: float) -> Iterator[None]:
-    """Within it, SIGTERM calls `announce`, and reaches the server's handler `delay` seconds later.
+    """Delay SIGTERM: within the block it calls `announce` at once, and the server's handler `delay` seconds later.
 
-    A balancer needs that time to notice; the server's handler closes the listening socket. SIGINT is not delayed.
-    A second SIGTERM changes nothing: systemd sends one to every process, and the parent of several workers sends
-    another. Outside the main thread, which receives no signals, this does nothing.
+    The server's handler closes the listening socket, and a load balancer needs the delay to stop sending requests.
+    SIGINT is not delayed. A second SIGTERM has no further effect: systemd sends one to every process, and the parent of
+    several workers sends another. Outside the main thread, which receives no signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Several worker processes on the same listening sockets: started, replaced when they end, and stopped.
+"""Starts several worker processes on the same listening sockets, replaces workers that end, and stops them.
 
 uvicorn's own supervisor keeps the listening socket open until the last worker has ended, so that new connections hang.
 """
@@ -17,16 +17,16 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 STARTUP_FAILURE = 3
-"""The exit status of a process whose application cannot start. uvicorn has the same."""
+"""The exit status of a process whose application cannot start, as in uvicorn."""
 
 RESTART_SECONDS = 1.0
-"""Least time between two starts of a worker that ends: a worker that cannot run must not use a whole core."""
+"""The shortest time between two starts of a worker: a worker that ends at once must not use a whole core."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Worker:
-    """A process that runs `target(*arguments, on_started)`. `started` becomes readable when it serves, or has ended."""
+    """A process that runs `target(*arguments, on_started)`. `started` is readable once it serves or has ended."""
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         context = get_context("spawn")
@@ -37,7 +37,7 @@ class Worker:
         self.started_at = time.monotonic()
 
     def serves(self) -> bool:
-        """Whether it has started, and not ended instead. Waits for one of the two."""
+        """Wait until the worker serves or has ended. Return whether it serves."""
         try:
             self.started.recv()
         except EOFError:
@@ -46,7 +46,7 @@ class Worker:
 
 
 class Supervisor:
-    """`number` workers. SIGTERM and SIGINT stop them, SIGHUP replaces them one after another."""
+    """Runs `number` workers. SIGTERM and SIGINT stop them; SIGHUP replaces them one after another."""
 
     def __init__(self, number: int, target: Callable[..., None], settings: Any, sockets: list[socket.socket]) -> None:
         self._number = number
@@ -56,14 +56,14 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._outdated: list[Worker] = []  # to be replaced
         self._replacement: Worker | None = None  # until it serves
-        self._stopping: list[Worker] = []  # replaced, and may still have requests in progress
+        self._stopping: list[Worker] = []  # replaced; they may still have requests in progress
 
     def run(self) -> int:
         """Run the workers until a signal. Return the exit status of the process."""
         received, sent = os.pipe()
         os.set_blocking(sent, False)
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)  # the number arrives in the pipe
+            signal.signal(number, lambda *_: None)  # set_wakeup_fd writes the number to the pipe
         signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
         self._workers = [self._start() for _ in range(self._number)]
         while True:
@@ -99,14 +99,14 @@ class Supervisor:
         if replacement and replacement.started.poll():
             self._replacement = None
             if not replacement.serves():
-                logger.error("worker %s cannot start: the others are not replaced", replacement.process.pid)
+                logger.error("worker %s cannot start: the other workers are not replaced", replacement.process.pid)
                 self._outdated = []
             elif self._outdated:
                 outdated = self._outdated.pop(0)
                 self._workers[self._workers.index(outdated)] = replacement
                 self._stopping.append(outdated)
                 outdated.process.terminate()
-            else:  # the worker that it was to replace has ended, and was replaced by another
+            else:  # the outdated worker has ended meanwhile, and _replace_ended has started another
                 self._stopping.append(replacement)
                 replacement.process.terminate()
         if self._outdated and not self._replacement:

@@ -1,7 +1,7 @@
 """Timers whose deadline moves often and passes rarely. Imports nothing of the service; used by `db` and `edge`.
 
-`loop.call_at()` and `cancel()` for each request or statement cost 2 to 4 us (`make bench`). Here, to move a deadline to
-a later time is one assignment: the loop's timer stays as it is and, when it fires too early, is armed again.
+`loop.call_at()` and `cancel()` for each request or statement cost 2 to 4 us (`make bench`). Here, moving a deadline
+to a later time is one assignment: the loop's timer is not touched and, when it fires too early, it is armed again.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class LazyTimer:
 
 
 class ReusableTimeout:
-    """`async with asyncio.timeout()` for one block after another, in one object and without a timer for each.
+    """Does what `asyncio.timeout()` does, in one object for many blocks, without a new timer for each block.
 
     Within `with`, the running task is cancelled after `seconds`, and the block then raises TimeoutError.
     One block at a time.
@@ -65,7 +65,7 @@ class ReusableTimeout:
         self._loop = asyncio.get_running_loop()
         self._timer = LazyTimer(self._on_deadline)
         self._task: asyncio.Task[object] | None = None
-        self._cancelling_before = 0  # cancellations of the task by others
+        self._cancelling_before = 0  # pending cancellations of the task when the block began
         self._deadline = 0.0
         self._expired = False
 
@@ -80,16 +80,16 @@ class ReusableTimeout:
         self._timer.deadline = inf
         if self._expired and task:
             self._expired = False
-            # As asyncio.timeout does: a cancellation by someone else must not become a TimeoutError.
+            # As in asyncio.timeout: a cancellation from outside must not become a TimeoutError.
             if task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
     def close(self) -> None:
-        """Disarm the timer, which else would keep this object alive for up to `seconds`."""
+        """Disarm the timer, which would otherwise keep this object alive for up to `seconds`."""
         self._timer.close()
 
     def _on_deadline(self) -> None:
-        # One turn later: when the loop has been blocked, the answer may be in the socket and be read in this turn.
+        # In the next iteration: after the loop was blocked, the response may be in the socket and be read in this one.
         self._loop.call_soon(self._expire)
 
     def _expire(self) -> None:

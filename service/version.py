@@ -1,4 +1,4 @@
-"""The release: its version, and the commit that it was made from."""
+"""The version of the release, and the commit that it was built from."""
 
 import subprocess
 from functools import cache
@@ -6,7 +6,7 @@ from functools import cache
 from service.settings import ROOT
 
 VERSION = "0.1.0"
-"""The version in pyproject.toml, which the image does not hold."""
+"""The same as in pyproject.toml, which the image does not contain. A test compares them."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Why statements fail: one log line for each cause, at a bounded rate, with the remedy. Knows no HTTP."""
+"""Logs why statements fail, at a bounded rate and with a remedy, and counts the failures by cause."""
 
 import logging
 import time
@@ -43,10 +43,10 @@ REMEDIES = {
     "ConnectionRefusedError": "Check that the server runs, and the host and port in DATABASE_URL.",
     "TimeoutError": "No response within STATEMENT_TIMEOUT: see pg_stat_activity for locks and load, and the network.",
 }
-"""What to do, by exception or by the longest prefix of the SQLSTATE. PostgreSQL manual, appendix A."""
+"""The remedy for an operator, by exception or by the longest prefix of the SQLSTATE (PostgreSQL manual, appendix A)."""
 
 WITHOUT_VALUES = ("0A", "25", "26", "28", "3D", "3F", "42", "53", "55", "57", "58")
-"""Classes of SQLSTATE whose messages name relations, columns and roles, but no value of a row."""
+"""Classes of SQLSTATE with messages that are safe to log: they name relations, columns and roles, but no values."""
 
 
 class FailureLog:
@@ -83,9 +83,9 @@ class FailureLog:
 
 
 def description(error: BaseException) -> str:
-    """What happened, without a value of a row or an argument: the server's message where it has none."""
+    """Describe an exception without any value of a row or an argument: by the server's message only if that is safe."""
     sqlstate = _sqlstate(error)
-    # PL/pgSQL's RAISE may give any SQLSTATE to a message with values.
+    # RAISE of PL/pgSQL may combine any SQLSTATE with a message that has values.
     raised = getattr(error, "server_source_function", None) == "exec_stmt_raise"
     if sqlstate and sqlstate.startswith(WITHOUT_VALUES) and not raised:
         return f"{error.args[0]} ({sqlstate})"  # without DETAIL and HINT
@@ -97,7 +97,7 @@ def description(error: BaseException) -> str:
 
 
 def remedy(error: BaseException) -> str | None:
-    """What an operator can do about it."""
+    """The remedy for an exception, or None."""
     key = _sqlstate(error) or type(error).__name__
     while key and key not in REMEDIES:
         key = key[:-1] if _sqlstate(error) else ""
@@ -105,7 +105,10 @@ def remedy(error: BaseException) -> str | None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The first exception that has an SQLSTATE, else the last: ConnectionLost has the driver's error as its cause."""
+    """The first exception of the chain of causes with an SQLSTATE, else the last.
+
+    ConnectionLost, for example, has the driver's error as its cause.
+    """
     while error.__cause__ and not _sqlstate(error) and not isinstance(error, TimeoutError):
         error = error.__cause__
     return error

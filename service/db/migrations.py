@@ -1,6 +1,6 @@
-"""Migrations: applies and undoes the files of migrations/, one migrator at a time. Holds no SQL.
+"""Applies and undoes the files of migrations/, one migrator at a time. Contains no SQL.
 
-psycopg is imported where it is used: a serving process calls `bundled` alone, and saves the driver's memory.
+psycopg is imported in the functions that use it: a serving process calls only `bundled`, and saves the driver's memory.
 """
 
 import re
@@ -26,11 +26,11 @@ REMEDIES = {
     "55P03": "Another session holds a lock on a table. Nothing was changed: try again when it is done.",
     "57014": "The change took longer than its statement_timeout. Nothing was changed: try again in a quiet hour.",
 }
-"""What to do, by SQLSTATE."""
+"""The remedy for the user, by SQLSTATE."""
 
 
 class MigrationError(Exception):
-    """A migration failed. The message has its name, the reason and a remedy; nothing of it remains in the database."""
+    """A migration failed. The message has its name, the reason and a remedy."""
 
 
 def bundled() -> tuple[str, ...]:
@@ -81,16 +81,16 @@ def rollback(database_url: str, steps: int = 1) -> list[str]:
 
 @contextmanager
 def _migration_lock(database_url: str) -> Iterator[tuple[Any, set[str]]]:
-    """A connection in autocommit mode and the applied migrations, while no other migrator runs."""
+    """Hold the migration lock. Yields a connection in autocommit mode and the names of the applied migrations."""
     import psycopg
 
     url = for_psycopg(database_url)
     try:
-        # Two connections: a file that runs outside a transaction cannot hold the transaction's lock.
+        # Two connections: the lock belongs to a transaction, and some files must run outside a transaction.
         with psycopg.connect(url) as lock, psycopg.connect(url, autocommit=True) as connection:
-            # Else the lock's transaction keeps a snapshot, for whose end `create index concurrently` waits.
+            # A stricter level would keep a snapshot, for the end of which `create index concurrently` waits.
             lock.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-            connection.prepare_threshold = None  # a pooler may lose what is prepared
+            connection.prepare_threshold = None  # a pooler may not keep prepared statements
             connection.cursor_factory = psycopg.RawCursor  # parameters as $1
             try:
                 lock.execute(_text("acquire-lock"))
@@ -103,7 +103,7 @@ def _migration_lock(database_url: str) -> Iterator[tuple[Any, set[str]]]:
 
 
 def _run(connection: Any, name: str, direction: str, file: str) -> None:
-    """Run one file, and record it in the same transaction: a kill between the two would else leave it unrecorded."""
+    """Run one file, and record it in the same transaction, so that no kill leaves an applied file unrecorded."""
     import psycopg
 
     text = (FOLDER / file).read_text()

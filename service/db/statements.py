@@ -1,4 +1,4 @@
-"""Statements: the files of sql/, loaded once. No SQL text stands in Python."""
+"""Loads the files of sql/ as `Statement` objects. No SQL text is written in Python."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from service.settings import ROOT
 
 
 class Row(Protocol):
-    """A row as asyncpg.Record has it: columns by name or position, slices, and iteration in the statement's order."""
+    """The interface of asyncpg.Record that is used: columns by name or position, slices, iteration over the columns."""
 
     def __getitem__(self, column: str | int | slice, /) -> Any: ...
     def __len__(self) -> int: ...
@@ -23,11 +23,11 @@ CALL = ROOT / "roles" / "call.sql"
 
 
 class Statement:
-    """The statement in sql/NAME.sql, as data: database.py runs it, and binds the user's id as its `$1`.
+    """The statement in sql/NAME.sql, as data. `Database.run` runs it, and binds the user's id as `$1`.
 
-    `batch_columns` are the positions of a row's columns that repeat the arguments. They make a read one that
-    batching.py may send together with others, since each row then names the call it belongs to.
-    `fixed_arguments` are bound after the caller's own, and are the same for all callers.
+    `batch_columns` are the positions of the columns that repeat the arguments of the call. A read with such columns can
+    be batched: they show which call of the batch a row belongs to.
+    `fixed_arguments` are bound after the arguments of the caller, and are the same for all callers.
     """
 
     def __init__(self, name: str, batch_columns: tuple[int, ...] = (), fixed_arguments: tuple[Any, ...] = ()) -> None:
@@ -41,7 +41,7 @@ class Statement:
 
     @cached_property
     def call(self) -> str:
-        """The statement through the function that roles/functions.sql has made of it."""
+        """The SQL text that calls the function which roles/functions.sql creates from this statement."""
         text = self.text.rstrip("\n")
         function = f"{self.name}_{sha256(text.encode()).hexdigest()[:8]}"
         last = max(map(int, re.findall(r"\$(\d+)", text)))
@@ -50,5 +50,5 @@ class Statement:
 
 
 def tenant_statements() -> list[Statement]:
-    """Every file of sql/ that is run for a user: each connection prepares them all, so bad SQL is seen at the start."""
+    """All statements that run for a user. Each connection prepares all of them, so that bad SQL fails at the start."""
     return [s for s in (Statement(path.stem) for path in sorted(FOLDER.glob("*.sql"))) if "$1" in s.text]

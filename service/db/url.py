@@ -38,9 +38,9 @@ OTHER_CLIENTS = frozenset(
     "connection_limit pgbouncer pool_timeout socket_timeout sslaccept "  # Prisma
     "prepareThreshold supa uselibpqcompat workaround".split()  # JDBC, Supabase, node-postgres
 )
-"""Other clients' own settings, which are dropped. Any other name is refused: it may be a misspelt sslmode.
+"""Parameters of other clients, which are dropped. Any unknown name is refused: it may be a misspelt sslmode.
 
-`pgbouncer=true` and `statement_cache_size=0` turn PREPARED_STATEMENTS off: see settings.py.
+`pgbouncer=true` and `statement_cache_size=0` turn PREPARED_STATEMENTS off, in settings.py.
 """
 
 FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
@@ -64,7 +64,7 @@ def for_asyncpg(url: str) -> str:
 
 
 def for_psycopg(url: str) -> str:
-    """The URL for psycopg, which waits 10 s for a silent host. Raises SettingsError, without the value."""
+    """The URL for psycopg, with a connect timeout of 10 s. Raises SettingsError, without the value."""
     # By default psycopg uses the database's encoding, and returns text as bytes where that is SQL_ASCII.
     return _url({"connect_timeout": "10", "client_encoding": "utf8"} | _parameters(url))
 

@@ -1,4 +1,4 @@
-"""The development commands: the service on a PostgreSQL server of its own, and tokens to try it."""
+"""The commands `dev` (the service on its own PostgreSQL server) and `token`."""
 
 import os
 import secrets
@@ -48,7 +48,7 @@ def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: boo
     `environment` and .env may name a database instead, which is migrated only with `migrate_given`. With `reload`, a
     change in service/ or sql/ restarts the service. Raises SettingsError.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does, they must stop PostgreSQL too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C, these signals must also stop PostgreSQL
         signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as running:
@@ -91,12 +91,12 @@ def _bring_up_to_date(database_url: str, allowed: bool) -> None:
 
 
 def _serve_in_child(settings: Settings) -> None:
-    os.setsid()  # watchfiles passes Ctrl-C on: a second one, from the terminal, would cut the graceful stop short
+    os.setsid()  # watchfiles forwards Ctrl-C; a second SIGINT, from the terminal, would end the graceful stop
     serve(settings)
 
 
 def tokens(environment: Mapping[str, str], users: Iterable[UUID], seconds: int) -> Iterator[str]:
-    """Tokens for `users` that the service of dev() accepts. Raises SettingsError when only an issuer can make them."""
+    """Tokens for `users` that the service of dev() accepts. Raises SettingsError without a JWT_SECRET to sign with."""
     settings = read_settings({"DATABASE_URL": "postgresql:///"} | with_defaults(environment))
     return (issue_token(settings, user, seconds) for user in users)
 
@@ -107,7 +107,7 @@ def load_test_users(count: int) -> Iterator[UUID]:
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` and .env, with the example page's origins and, where no key is set, a secret that .data keeps."""
+    """`environment` and .env with defaults: the origins of the example page, and a JWT_SECRET that is kept in .data."""
     values = with_dotenv(environment)
     values.setdefault("CORS_ORIGINS", LOOPBACK_ORIGINS)
     if "JWT_SECRET" not in values:

@@ -1,4 +1,4 @@
-"""The development database: which one it is, a shell on it, and example tasks."""
+"""The development database: finds or starts it, runs psql on it, adds example tasks."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from service.settings import ROOT
 DATA = ROOT / ".data"
 
 SERVER_SETTINGS = {"shared_preload_libraries": "pg_stat_statements"}
-"""For `make report`."""
+"""Settings of PostgreSQL that `make report` needs."""
 
 EXTENSION = Path(__file__).with_name("extension.sql")
 SEED = Path(__file__).with_name("seed.sql")
@@ -30,13 +30,13 @@ SEEDED = {
 
 
 def with_dotenv(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of .env, and over them those of `environment`. Empty ones are left out."""
+    """The variables of .env and `environment`, which takes precedence. Empty variables are left out."""
     return {name: value for name, value in {**dotenv_values(ROOT / ".env"), **environment}.items() if value}
 
 
 @contextmanager
 def development_database(environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of the database that `make dev` uses: DATABASE_URL, else the server in .data, started if it is not.
+    """The URL of the database that `make dev` uses: DATABASE_URL, else the server in .data, started if it does not run.
 
     Raises PostgresError.
     """
@@ -57,17 +57,17 @@ def add_extension(database_url: str) -> None:
 
 
 def psql(environment: Mapping[str, str], statement: str | None) -> int:
-    """Run psql on the development database, or only a statement. Returns psql's exit status."""
+    """Run psql on the development database, for one `statement` if it is given. Returns psql's exit status."""
     with development_database(environment) as url:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C: it cancels the statement
-        # PATH's psql first: it is built with readline, and knows the terminal.
+        # The psql of PATH first: it has readline, which the embedded one lacks.
         command = ["psql", for_psycopg(url), *(["-c", statement] if statement else [])]
         programs = f"{os.environ.get('PATH', '')}:{PROGRAMS}"
         return subprocess.run(command, env={**os.environ, "PATH": programs}).returncode
 
 
 def seed(environment: Mapping[str, str], confirmed: bool) -> None:
-    """Add example tasks to the development database; to one of DATABASE_URL only if `confirmed`."""
+    """Add example tasks to the development database. If DATABASE_URL names it, only with `confirmed`."""
     try:
         with development_database(environment) as url:
             if "DATABASE_URL" in with_dotenv(environment) and not confirmed:

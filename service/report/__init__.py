@@ -1,5 +1,6 @@
-"""The report for a DBA: what the statements of sql/ cost on a real server, and the state of its tables.
+"""The report for a DBA: the costs of the statements of sql/ on a real server, and the state of the tables.
 
-`collect` reads it from PostgreSQL with the SQL files beside it; `render` writes it as text or HTML. It changes nothing.
-Imported by `__main__` for the command `report` alone: a serving process never loads it.
+`collect` reads the figures from PostgreSQL with the SQL files in this folder; `render` writes them as text or HTML. No
+code here may write to the database. Only `__main__` imports this package, for the command `report`: a serving process
+never loads it.
 """

@@ -20,13 +20,13 @@ Row = dict[str, Any]
 CONSTANT = re.compile(r"e?'(?:[^']|'')*'|\$\d+|\b\d+\b|\b(?:true|false|null)\b")
 BUDGET = re.compile(r"(\d+) buffers?(?: and (\d+) a row)?(, no sort)?")
 JUDGED_ROWS = 10_000
-"""PostgreSQL reads a smaller table without its indexes, and rightly so."""
+"""Plans are checked from this number of tasks on: PostgreSQL rightly scans a smaller table without its indexes."""
 
 COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class StatementReport(msgspec.Struct):
-    """One file of sql/: its costs per call, and its plan. None where the server does not tell."""
+    """One file of sql/: its costs per call, and its plan. A figure that the server does not provide is None."""
 
     name: str
     index: str
@@ -45,14 +45,14 @@ class StatementReport(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """Everything that the report shows."""
+    """The contents of the report."""
 
     database: str
     postgresql: str
     time: datetime
     notes: list[str]
     findings: list[str]
-    """What is worse than the headers of sql/ allow."""
+    """Costs and plans that exceed what the headers of sql/ allow, one sentence each."""
     statements: list[StatementReport]
     tables: list[Row]
     connections: list[Row]
@@ -95,7 +95,7 @@ def collect(database_url: str) -> Report:
 
 
 def findings(statement: StatementReport, plans: bool) -> list[str]:
-    """What a statement costs beyond its budget; with `plans`, also a plan without its index or with a sort."""
+    """Compare a statement with its header: its buffers and, with `plans`, the index and the sort of its plan."""
     found = []
     budget = BUDGET.match(statement.budget or "")
     if budget and statement.buffers is not None:
@@ -112,7 +112,7 @@ def findings(statement: StatementReport, plans: bool) -> list[str]:
 
 
 def normalized(text: str) -> str:
-    """A statement without comments, constants and layout, which pg_stat_statements changes, each version in its way."""
+    """A statement without comments, constants and layout, which versions of pg_stat_statements change differently."""
     text = CONSTANT.sub("?", COMMENT.sub(" ", text).lower())
     return " ".join(text.rstrip("; \n").split())
 
@@ -163,7 +163,7 @@ def _plan(connection: psycopg.Connection[Row], name: str, text: str) -> tuple[Ro
     """The plan as a tree, and as lines."""
     parameters = max(map(int, re.findall(r"\$(\d+)", COMMENT.sub("", text))), default=0)
     arguments = f"({', '.join(['null'] * parameters)})" if parameters else ""
-    # A name of its own: behind a pooler, one that an earlier report left would be in the way.
+    # A unique name: behind a pooler, the session may still have the statement of an earlier report.
     name = f"{name}_{token_hex(4)}"
     plan = (FOLDER / "plan.sql").read_text().format(name=name, text=text.rstrip("; \n"), arguments=arguments)
     with connection.transaction():

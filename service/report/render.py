@@ -37,7 +37,7 @@ def as_text(report: Report) -> str:
 
 
 def as_html(report: Report) -> str:
-    """The report as a page without scripts or other files."""
+    """The report as one HTML file without scripts."""
     title = escape(_title(report))
     parts = [f"<h1>{title}</h1>", *(f"<p>{escape(remark)}</p>" for remark in _remarks(report))]
     for heading, columns, rows in _tables(report):
