@@ -1,1 +1,1 @@
-"""The bench: what a request costs this service, and what it would cost two others. `python -m bench --help`."""
+"""The benchmark: processor time per request, of this service and of two other designs. `python -m bench --help`."""

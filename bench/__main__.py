@@ -1,4 +1,4 @@
-"""The command line of the bench: `python -m bench --help`."""
+"""The command line of the benchmark: `python -m bench --help`."""
 
 import argparse
 import signal
@@ -12,27 +12,34 @@ from bench.against import comparison, two_states
 from bench.database import running_server
 from bench.page import page, write
 from bench.report import line
-from bench.rounds import Plan, turns
+from bench.rounds import Plan, runs
+from bench.run import Run
 from bench.subjects import OTHERS, SEED_PYTHON, migrate, service
 from bench.traffic import OPERATIONS
-from bench.turn import Turn
 from service.dev.postgres import PostgresError
 
 
 def main() -> None:
-    """Measures what the command line asks for. Ends with status 1 when an answer was not the expected one."""
+    """Measure what the command line asks for. Exits with status 1 when a response was unexpected."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a request costs.")
     parser.add_argument("--ops", type=_some_of(OPERATIONS), default=list(OPERATIONS), help=",".join(OPERATIONS))
     parser.add_argument("--beside", type=_some_of(OTHERS), default=list(OTHERS), help=",".join(OTHERS))
-    parser.add_argument("--connections", type=_numbers, default=[1, 50, 500], help="of the load: 1,50,500")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each, whose median counts: %(default)s")
-    parser.add_argument("--seconds", type=float, default=3, help="of each turn: %(default)s")
+    parser.add_argument(
+        "--connections", type=_numbers, default=[1, 50, 500], help="numbers of client connections: 1,50,500"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="runs of each subject and operation; their median is reported (default: %(default)s)",
+    )
+    parser.add_argument("--seconds", type=float, default=3, help="length of each run (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its chart")
     parser.add_argument(
-        "--against", metavar="REV", help="the service at commit REV and as it is here, or at two: REV..REV"
+        "--against", metavar="REV", help="compare commit REV with the working tree, or two commits: REV..REV"
     )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that each process that was started is stopped
     try:
         unexpected = bench(arguments)
     except (PostgresError, subprocess.CalledProcessError) as error:
@@ -40,11 +47,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if unexpected:
-        sys.exit(f"error: {unexpected} answers were not the expected ones")
+        sys.exit(f"error: {unexpected} responses had an unexpected status")
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """Measures, and prints each turn as it comes and the tables at the end. Gives the number of unexpected answers."""
+    """Measure, print each run when it ends and then the tables. Returns the number of unexpected responses."""
     with ExitStack() as stack:
         if arguments.against:
             subjects = stack.enter_context(two_states(arguments.against))
@@ -58,10 +65,10 @@ def bench(arguments: argparse.Namespace) -> int:
             migrate(subject, server.url(subject.database))
         alone = pgbench.PROGRAM is not None and not arguments.against
         plan = Plan(subjects, arguments.ops, arguments.connections, arguments.rounds, arguments.seconds, alone)
-        done: list[Turn] = []
-        for turn in turns(plan, server):
-            print(line(turn), flush=True)
-            done.append(turn)
+        done: list[Run] = []
+        for run in runs(plan, server):
+            print(line(run), flush=True)
+            done.append(run)
         version = server.version()
     if arguments.against:
         print(comparison(done))
@@ -70,7 +77,7 @@ def bench(arguments: argparse.Namespace) -> int:
         print(text)
         if arguments.write:
             write(done, text, plan)
-    return sum(turn.unexpected for turn in done)
+    return sum(run.unexpected for run in done)
 
 
 def _some_of(known: Collection[str]) -> Callable[[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Two states of the service against each other. This decides whether a change is worth its lines."""
+"""Compares two commits of the service in interleaved runs."""
 
 import math
 import shutil
@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 from bench.report import grouped, quiet, table
+from bench.run import Run
 from bench.subjects import Subject, service
-from bench.turn import Turn
 from service.settings import ROOT
 
 FIGURES = {"service CPU": "service", "PostgreSQL CPU": "postgres", "requests/s": "rate", "p50": "p50", "p99": "p99"}
@@ -23,9 +23,9 @@ PARTS = ("service", "sql", "migrations")
 
 @contextmanager
 def two_states(revisions: str) -> Iterator[list[Subject]]:
-    """The service before and after: as of `A` and of `B` for "A..B", of `A` and of the files here for "A".
+    """The service before and after: at commits `A` and `B` for "A..B", at `A` and in the working tree for "A".
 
-    Both are copies, so that nothing changes meanwhile, and both run on today's packages.
+    Both are copies, so that an edit changes no run, and both use the installed packages.
     """
     before, _, after = revisions.partition("..")
     with TemporaryDirectory() as folder:
@@ -45,13 +45,13 @@ def _copy(revision: str, folder: Path) -> Path:
     return folder
 
 
-def comparison(turns: list[Turn]) -> str:
-    """A table of after / before: the median of the quiet rounds, and in brackets their range.
+def comparison(runs: list[Run]) -> str:
+    """A table of the ratios after / before: the median of the quiet rounds, and their range in brackets.
 
-    `elsewhere` is the most that something else used of the machine in one of these rounds.
+    `other CPU` is the largest share of the machine that other processes used in one of these rounds.
     """
     rows = []
-    for (operation, connections), group in grouped(turns, "operation", "connections").items():
+    for (operation, connections), group in grouped(runs, "operation", "connections").items():
         sides = grouped(group, "subject")
         pairs = list(zip(sides["before"], sides["after"], strict=True))
         counted = quiet(pairs, _disturbance)
@@ -59,13 +59,13 @@ def comparison(turns: list[Turn]) -> str:
         for figure in map(attrgetter, FIGURES.values()):
             ratios = [figure(after) / (figure(before) or math.nan) for before, after in counted]
             row.append(f"{median(ratios):.3f} [{min(ratios):.2f}-{max(ratios):.2f}]")
-        costs = " -> ".join(f"{median(turn.service for turn in side):.1f}" for side in zip(*counted, strict=True))
+        costs = " -> ".join(f"{median(run.service for run in side):.1f}" for side in zip(*counted, strict=True))
         rounds = f"{len(counted)} of {len(pairs)}"
-        elsewhere = f"{max(map(_disturbance, counted)):.0%}"
-        rows.append([*row, costs, rounds, elsewhere, str(sum(turn.unexpected for turn in group))])
-    head = ["operation", "connections", *FIGURES, "service CPU, µs", "rounds", "elsewhere", "unexpected"]
+        other_cpu = f"{max(map(_disturbance, counted)):.0%}"
+        rows.append([*row, costs, rounds, other_cpu, str(sum(run.unexpected for run in group))])
+    head = ["operation", "connections", *FIGURES, "service CPU, µs", "rounds", "other CPU", "unexpected"]
     return table(head, rows)
 
 
-def _disturbance(pair: tuple[Turn, Turn]) -> float:
-    return max(turn.elsewhere for turn in pair)
+def _disturbance(pair: tuple[Run, Run]) -> float:
+    return max(run.other_cpu for run in pair)

@@ -1,4 +1,4 @@
-"""The PostgreSQL of the bench: the embedded one with its default settings, reached by TCP, and seeded anew at will."""
+"""The PostgreSQL server of the benchmark: embedded, default settings, over TCP, seeded before each run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ order by t desc, u;
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A running server. `pid` is the process above all others of it."""
+    """A running server. `pid` is its postmaster."""
 
     pid: int
     port: int
@@ -46,19 +46,19 @@ class Server(msgspec.Struct, frozen=True):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def version(self) -> str:
-        """PostgreSQL's."""
+        """PostgreSQL's version."""
         with psycopg.connect(self.url("postgres")) as connection:
             return connection.info.parameter_status("server_version") or ""
 
     def create(self, database: str) -> None:
-        """Makes the database, empty, in place of an earlier run's."""
+        """Create the database empty. Drops the database of an earlier run."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             name = sql.Identifier(database)
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
             connection.execute(sql.SQL("create database {}").format(name))
 
     def seed(self, database: str, tasks_each: int) -> None:
-        """Fills users and tasks anew; a user's tasks lie apart in the table, as they would after a while."""
+        """Replace all users and tasks. A user's tasks are spread over the table, as in a table in use."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             psycopg.ClientCursor(connection).execute(SEED, {"users": USERS, "tasks_each": tasks_each})
             connection.execute("vacuum (analyze) users, tasks")
@@ -67,7 +67,7 @@ class Server(msgspec.Struct, frozen=True):
 
 @contextmanager
 def running_server(**settings: str) -> Iterator[Server]:
-    """A server on fresh data in .data/bench, gone at the end. Raises PostgresError when another bench has it."""
+    """A server on new data in .data/bench, which is removed at the end. Raises PostgresError when it is in use."""
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings |= {"listen_addresses": "127.0.0.1", "port": str(port), "max_connections": "200"}

@@ -1,6 +1,6 @@
-"""The floor: what uvicorn, asyncpg and PostgreSQL cost a read, and nothing more.
+"""The floor: the cost of a read in uvicorn, asyncpg and PostgreSQL alone.
 
-No routing, no token, no validation: one fetch from asyncpg's pool, which is spared its reset of returned connections.
+No routing, no token, no validation: one fetch from asyncpg's pool, which does not reset its connections here.
 """
 
 import os
@@ -39,13 +39,13 @@ encode = msgspec.json.Encoder().encode
 
 
 class Floor:
-    """An ASGI application for the paths of get_task and list_tasks, told apart by their length."""
+    """An ASGI application for get_task and list_tasks, whose paths differ in length."""
 
     pool: Any
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.live(receive, send)
+            await self.lifespan(receive, send)
             return
         path = scope["path"]
         if len(path) == len("/api//tasks/") + 2 * 36:
@@ -58,8 +58,8 @@ class Floor:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def live(self, receive: Receive, send: Send) -> None:
-        """Opens the pool, and closes it at the end."""
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        """Open the pool, and close it at the shutdown."""
         await receive()
         self.pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=5, max_size=20, reset=no_reset)
         await send({"type": "lifespan.startup.complete"})
@@ -69,7 +69,7 @@ class Floor:
 
 
 async def no_reset(_: Any) -> None:
-    """In place of the round trip with which the pool makes sure that nothing of one user is left for the next."""
+    """Replaces the pool's reset of a returned connection, which costs a round trip."""
 
 
 app = Floor()

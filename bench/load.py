@@ -1,4 +1,4 @@
-"""The load: a process of its own that keeps N connections busy with requests formatted beforehand."""
+"""The load generator: a separate process that keeps N connections busy with requests formatted in advance."""
 
 import gc
 import select
@@ -14,18 +14,18 @@ from statistics import quantiles
 import msgspec
 
 SILENCE_SECONDS = 60
-"""No answer on any connection for so long ends the load: the service hangs."""
+"""Without a response on any connection for this long, the load ends with an error."""
 
 
 class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A whole request, and the status that it must be answered with."""
+    """A whole request, and the status that is expected."""
 
     request: bytes
     status: bytes
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to send. With `once`, no exchange is sent twice, and the load ends early when none is left."""
+    """What to send. With `once`, each exchange is sent at most once, and the load ends early when all were sent."""
 
     port: int
     connections: int
@@ -36,7 +36,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What came of it. `cpu` is the load's own processor time in seconds; latencies are in milliseconds."""
+    """The results. `cpu` is the load generator's processor time in seconds; latencies are in milliseconds."""
 
     answered: int
     unexpected: int
@@ -48,7 +48,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """One connection, with at most one exchange under way."""
+    """One connection with at most one request in flight."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -66,7 +66,7 @@ class Client:
         self._socket.sendall(exchange.request)
 
     def receive(self) -> bool | None:
-        """Whether the answer is the expected one; None while some of it is missing."""
+        """Whether the response has the expected status; None while it is incomplete."""
         piece = self._socket.recv(1 << 18)
         if not piece:
             raise SystemExit(f"the service closed a connection after {self._answer[:400]!r}")
@@ -82,7 +82,7 @@ class Client:
 
 
 def _drive(clients: list[Client], exchanges: Iterator[Exchange], seconds: float) -> tuple[list[float], int]:
-    """Keeps all connections busy for `seconds`. Gives each answer's latency, and how many answers were unexpected."""
+    """Keep all connections busy for `seconds`. Returns the latencies, and how many responses were unexpected."""
     by_number = {client.fileno: client for client in clients}
     poll = select.epoll()
     busy = 0
@@ -115,7 +115,7 @@ def _drive(clients: list[Client], exchanges: Iterator[Exchange], seconds: float)
 
 
 def _carry_out(order: Order, caller: Connection) -> None:
-    """Warms up and says so; measures when told to, and sends the Load; keeps its connections until told once more."""
+    """Warm up, send None, wait; measure, send the Load, wait again with the connections open."""
     exchanges = iter(order.exchanges) if order.once else cycle(order.exchanges)
     clients = [Client(order.port) for _ in range(order.connections)]
     gc.disable()
@@ -130,14 +130,14 @@ def _carry_out(order: Order, caller: Connection) -> None:
 
 
 def summary(latencies: list[float], unexpected: int, seconds: float, cpu: float) -> Load:
-    """The Load of some answers, given the latency of each in seconds."""
+    """The Load of responses with these latencies, in seconds."""
     cuts = [1000 * cut for cut in quantiles(latencies, n=100)]
     return Load(len(latencies), unexpected, seconds, cpu, cuts[49], cuts[94], cuts[98])
 
 
 @contextmanager
 def warm_load(order: Order) -> Iterator[Callable[[], Load]]:
-    """A load that has warmed up. What it gives runs the measured part; before and after, the subject is at rest."""
+    """A load that has warmed up. Yields a function that runs the measured part, before and after which it is idle."""
     context = get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=_carry_out, args=(order, theirs), daemon=True)

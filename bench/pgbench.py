@@ -1,4 +1,4 @@
-"""PostgreSQL by itself: pgbench runs the service's own statements. On Debian it is in the package postgresql-NN."""
+"""PostgreSQL without the service: pgbench runs its statements. On Debian, pgbench is in the package postgresql-NN."""
 
 import math
 import re
@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 from bench.database import Server
 from bench.load import summary
 from bench.processes import read
+from bench.run import WARM_UP_SECONDS, Run, evaluated
 from bench.traffic import OPERATIONS, USERS
-from bench.turn import WARM_UP_SECONDS, Turn, evaluated
 from service.settings import ROOT
 
 PROGRAM = shutil.which("pgbench")
 
 CLIENTS = 20
-"""As many as the service has connections at most."""
+"""At most: the service's POOL_MAX_SIZE."""
 
 STATEMENTS = {
     "get": "get_task",
@@ -27,7 +27,7 @@ STATEMENTS = {
     "update": "update_task",
     "toggle": "complete_task",
 }
-"""The statements that may be run over and over, by operation."""
+"""The statements that can be repeated, by operation."""
 
 PARAMETERS = {
     "user_id": "('00000000-0000-4000-8000-' || lpad(:user::text, 12, '0'))::uuid",
@@ -41,11 +41,11 @@ PARAMETERS = {
 """What the statements' parameters are bound to. Ids are computed, since pgbench's variables are numbers."""
 
 
-def turn(server: Server, database: str, operation: str, connections: int, seconds: float, rate: float) -> Turn:
+def run(server: Server, database: str, operation: str, connections: int, seconds: float, rate: float) -> Run:
     """The operation's statement alone, by as many clients as there are connections, up to CLIENTS.
 
-    `rate` statements are begun in a second: the server spends less on each when more of them come together, and on a
-    commit above all, for many then share one write to the disk.
+    `rate` statements begin each second, as with the service: at a higher rate the server spends less on each, above all
+    on commits, which then share a write to the disk.
     """
     server.seed(database, OPERATIONS[operation].tasks_each)
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What processes have used: processor time and memory, as Linux counts them."""
+"""Processor time and memory of process trees, as Linux counts them."""
 
 from contextlib import suppress
 
@@ -7,7 +7,7 @@ import psutil
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Processor time so far, in seconds, and the memory that the subject holds, in MiB."""
+    """Processor time so far, in seconds, and the resident memory of the subject, in MiB."""
 
     subject: float
     postgres: float
@@ -16,7 +16,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read(subject: int, postgres: int) -> Reading:
-    """Reads the clocks of two process trees, given by their roots, and of the whole machine."""
+    """Read the processor time of two process trees, given by their root processes, and of the machine."""
     times = psutil.cpu_times()
     memory = 0.0
     for process in _tree(subject):
@@ -26,11 +26,11 @@ def read(subject: int, postgres: int) -> Reading:
 
 
 def _seconds(root: int) -> float:
-    """User and system time of all under `root`, those that have ended included."""
+    """User and system time of the tree at `root`, ended children included."""
     total = 0.0
     for process in _tree(root):
         with suppress(psutil.NoSuchProcess):
-            total += sum(process.cpu_times()[:4])  # the last two are those of children that ended
+            total += sum(process.cpu_times()[:4])  # the last two are of children that have ended
     return total
 
 

@@ -1,4 +1,4 @@
-"""The rounds: every subject takes its turn at every load, again and again, so that what drifts drifts for all."""
+"""The rounds: each has one run of every subject at every load, so that a drift of the machine affects all alike."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,12 +7,12 @@ import msgspec
 
 from bench import pgbench
 from bench.database import Server
+from bench.run import Run, run
 from bench.subjects import Subject, running
-from bench.turn import Turn, turn
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is measured in each round, in turns of `seconds`; with `pgbench`, PostgreSQL by itself too."""
+    """What each round measures, in runs of `seconds`; with `pgbench`, PostgreSQL without the service too."""
 
     subjects: list[Subject]
     operations: list[str]
@@ -22,8 +22,8 @@ class Plan(msgspec.Struct, frozen=True):
     pgbench: bool
 
 
-def turns(plan: Plan, server: Server) -> Iterator[Turn]:
-    """All turns. Each round starts the subjects afresh, and every other one takes them in reverse: A B, B A, ..."""
+def runs(plan: Plan, server: Server) -> Iterator[Run]:
+    """All runs. Each round starts the subjects again; every other round takes them in reverse: A B, B A, ..."""
     for number in range(plan.rounds):
         with ExitStack() as stack:
             started = [stack.enter_context(running(subject, server.url(subject.database))) for subject in plan.subjects]
@@ -32,11 +32,9 @@ def turns(plan: Plan, server: Server) -> Iterator[Turn]:
                     rates = {}
                     for one in started if number % 2 == 0 else reversed(started):
                         if operation in one.subject.operations:
-                            done = turn(one, server, operation, connections, plan.seconds)
+                            done = run(one, server, operation, connections, plan.seconds)
                             rates[one.subject.name] = done.rate
                             yield done
                     if plan.pgbench and operation in pgbench.STATEMENTS:
                         ours = plan.subjects[0]
-                        yield pgbench.turn(
-                            server, ours.database, operation, connections, plan.seconds, rates[ours.name]
-                        )
+                        yield pgbench.run(server, ours.database, operation, connections, plan.seconds, rates[ours.name])

@@ -1,6 +1,6 @@
-"""The comparison: the same six endpoints as FastAPI, SQLModel, SQLAlchemy and PyJWT make them, on the same tables.
+"""The comparison: the same six endpoints with FastAPI, SQLModel, SQLAlchemy and PyJWT, on the same tables.
 
-Written as their manuals advise. It runs in a virtual environment of its own: requirements/bench.txt.
+It follows their manuals, and runs in a separate virtual environment: requirements/bench.txt.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is measured: how each subject is started, and what it is compared with."""
+"""The subjects: programs that are measured, and how each is started."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ SEED = [str(SEED_PYTHON), *UVICORN, "bench.seed:app"]
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """A program that answers `operations`, and runs in `folder`."""
+    """A program that serves `operations`, and runs in `folder`."""
 
     name: str
     command: list[str]
@@ -32,12 +32,12 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def database(self) -> str:
-        """The name of its own database."""
+        """The name of the subject's database."""
         return f"bench_{self.name}"
 
 
 def service(name: str = "service", folder: Path = ROOT) -> Subject:
-    """This service, as it stands in `folder`."""
+    """This service, from the files in `folder`."""
     command = [sys.executable, "-m", "service", "serve"]
     return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
 
@@ -50,12 +50,12 @@ OTHERS = {
         Subject("sqlmodel_tuned", SEED, {"POOL_SIZE": "20", "POOL_PRE_PING": ""}),
     )
 }
-"""What it is compared with. The design that it replaces comes twice: with the pool of its settings (5 connections, up
-to 15 more, each pinged before use), and with 20 that are kept and not pinged."""
+"""The other subjects. The design that this service replaces is measured twice: with its original pool (5 connections,
+up to 15 more, pinged before each use), and with 20 connections that are kept and not pinged."""
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A subject that answers on `port`."""
+    """A subject that serves on `port`."""
 
     subject: Subject
     pid: int
@@ -63,7 +63,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def migrate(subject: Subject, database_url: str) -> None:
-    """Makes the tables in the subject's empty database, as of the subject's folder."""
+    """Run the migrations in the subject's folder on its empty database."""
     command = [sys.executable, "-m", "service", "migrate"]
     environment = {**os.environ, "DATABASE_URL": database_url}
     subprocess.run(command, cwd=subject.folder, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -71,7 +71,7 @@ def migrate(subject: Subject, database_url: str) -> None:
 
 @contextmanager
 def running(subject: Subject, database_url: str, log: int | None = None) -> Iterator[Running]:
-    """The subject, from its first answer on; `log` is where its standard output goes, as for Popen.
+    """Run the subject; yields when it responds. `log` is for its standard output, as in Popen.
 
     Raises SystemExit when it does not start.
     """

@@ -1,4 +1,4 @@
-"""The operations that are measured, as whole HTTP requests: who asks, for what, and what must be answered."""
+"""The operations that are measured, as whole HTTP requests with the expected status."""
 
 import json
 import secrets
@@ -12,16 +12,16 @@ from service.settings import Settings
 
 USERS = 200
 SECRET = secrets.token_hex()
-"""The key of the services that are measured; STRANGER is none of theirs."""
+"""The key that the subjects trust. They do not trust STRANGER."""
 
 STRANGER = secrets.token_hex()
 TOKEN_SECONDS = 86_400
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One kind of request, of each user and for each of `tasks_each` tasks.
+    """One kind of request, sent by each user for each of `tasks_each` tasks.
 
-    `secret` signs the token; without one there is none. With `once`, a request works a single time.
+    `secret` signs the token; without it, the request has no token. With `once`, each request succeeds only once.
     """
 
     method: str
@@ -46,7 +46,7 @@ OPERATIONS = {
     "401bad": Operation("GET", "/{task}", "401", secret=STRANGER),
     "422": Operation("POST", "", "422", {"title": ""}),
 }
-"""By the names that the command takes. 401 has no token, 401bad one that does not verify, 422 an empty title."""
+"""By their names on the command line. 401 has no token, 401bad has an invalid signature, 422 has an empty title."""
 
 
 def user_id(user: int) -> str:

@@ -1,4 +1,4 @@
-"""A turn: one subject under one load for some seconds, and the clocks that are read around it."""
+"""A run: one subject under one load, and the processor time that is read before and after it."""
 
 import os
 
@@ -13,15 +13,15 @@ from bench.traffic import OPERATIONS, exchanges
 CORES = os.cpu_count() or 1
 
 WARM_UP_SECONDS = 1
-"""Of load before each turn: pools grow, caches fill."""
+"""Load before each run, while pools grow and caches fill."""
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True):
     """One subject under one load.
 
-    `service`, `postgres` and `load` are microseconds of processor time per answered request, `rate` is in requests per
-    second, latencies are in milliseconds, `memory` is the subject's before and after, in MiB, and `elsewhere` is the
-    share of the machine that was used by nothing of ours.
+    `service`, `postgres` and `load` are microseconds of processor time per response, `rate` is in requests per second,
+    latencies are in milliseconds, `memory` is the subject's before and after, in MiB, and `other_cpu` is the share of
+    the machine that processes outside the benchmark used.
     """
 
     subject: str
@@ -36,11 +36,11 @@ class Turn(msgspec.Struct, frozen=True):
     p95: float
     p99: float
     memory: tuple[float, float]
-    elsewhere: float
+    other_cpu: float
 
 
-def turn(running: Running, server: Server, operation: str, connections: int, seconds: float) -> Turn:
-    """Seeds the subject's database, warms the subject up, and measures it."""
+def run(running: Running, server: Server, operation: str, connections: int, seconds: float) -> Run:
+    """Seed the subject's database, warm the subject up, and measure it."""
     chosen = OPERATIONS[operation]
     server.seed(running.subject.database, chosen.tasks_each)
     order = Order(running.port, connections, WARM_UP_SECONDS, seconds, exchanges(chosen), chosen.once)
@@ -51,11 +51,11 @@ def turn(running: Running, server: Server, operation: str, connections: int, sec
     return evaluated(running.subject.name, operation, connections, load, before, after)
 
 
-def evaluated(subject: str, operation: str, connections: int, load: Load, before: Reading, after: Reading) -> Turn:
-    """The turn, from what was answered and what that took."""
+def evaluated(subject: str, operation: str, connections: int, load: Load, before: Reading, after: Reading) -> Run:
+    """The run, from the load's results and the two readings."""
     service, postgres = after.subject - before.subject, after.postgres - before.postgres
-    elsewhere = after.machine - before.machine - service - postgres - load.cpu
-    return Turn(
+    other_cpu = after.machine - before.machine - service - postgres - load.cpu
+    return Run(
         subject=subject,
         operation=operation,
         connections=connections,
@@ -68,5 +68,5 @@ def evaluated(subject: str, operation: str, connections: int, load: Load, before
         p95=load.p95,
         p99=load.p99,
         memory=(before.memory, after.memory),
-        elsewhere=max(0.0, elsewhere) / load.seconds / CORES,
+        other_cpu=max(0.0, other_cpu) / load.seconds / CORES,
     )
