@@ -1,4 +1,4 @@
--- applied_migrations: what the readiness probe asks, the one statement that is no user's.
+-- applied_migrations: the migrations that were applied, for the readiness probe. The only statement without a user.
 --
 -- returns many: migration_id varchar
 -- index: none: a handful of rows

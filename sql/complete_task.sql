@@ -1,7 +1,7 @@
--- complete_task: one task of a user set to completed, or not, or flipped.
+-- complete_task: set or flip whether one task of a user is completed.
 --
---   $1 user_id    uuid  whose task; from the token
---   $2 id         uuid  which task
+--   $1 user_id    uuid  the owner; from the token
+--   $2 id         uuid  the task
 --   $3 completed  bool  null flips it
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,

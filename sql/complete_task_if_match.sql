@@ -1,8 +1,8 @@
--- complete_task_if_match: one task of a user set to completed, or not, or flipped, if at one of the given versions.
+-- complete_task_if_match: set or flip whether a task is completed, if it has one of the given versions.
 --
---   $1 user_id    uuid    whose task; from the token
---   $2 id         uuid    which task
---   $3 versions   text[]  any of these will do, numbers in decimal
+--   $1 user_id    uuid    the owner; from the token
+--   $2 id         uuid    the task
+--   $3 versions   text[]  the accepted versions, in decimal
 --   $4 completed  bool    null flips it
 --
 -- returns one: task_id uuid, id uuid, user_id uuid, title text, description text, completed bool,
@@ -10,8 +10,8 @@
 -- index: tasks_by_id
 -- budget: 14 buffers, no sort
 --
--- No row: there is no such task. A row of nulls but for task_id: it is at another version. The update
--- looks at the version once more when it has waited for the row's lock, so no edit between is lost.
+-- No row: the task does not exist. Only task_id is not null: the task has another version. The update checks the
+-- version again after it waited for the row's lock, so it overwrites no concurrent edit.
 
 with found as (
     select id

@@ -1,6 +1,6 @@
--- create_task: a new task of a user. An unknown user is refused by task_belongs_to_user.
+-- create_task: create a task of a user. The constraint task_belongs_to_user refuses an unknown user.
 --
---   $1 user_id      uuid  whose task; from the token
+--   $1 user_id      uuid  the owner; from the token
 --   $2 title        text  1 to 500 characters, not blank
 --   $3 description  text  null for none
 --   $4 completed    bool

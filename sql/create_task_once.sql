@@ -1,6 +1,6 @@
--- create_task_once: a new task of a user, or the one that an earlier try with the same key has made.
+-- create_task_once: create a task of a user, or return the task that an earlier request with the same key created.
 --
---   $1 user_id      uuid  whose task; from the token
+--   $1 user_id      uuid  the owner; from the token
 --   $2 id           uuid  derived from the user and the key
 --   $3 title        text  1 to 500 characters, not blank
 --   $4 description  text  null for none
@@ -13,10 +13,10 @@
 -- index: none: insert
 -- budget: 22 buffers, no sort
 --
--- `do nothing` would return no row on a conflict, and a select beside it would not see a row that a concurrent try
--- has just committed. An update that changes nothing returns the row in every case.
--- The version is random for two reasons: the row that comes back was created by this call if it has this call's
--- version; and when a deleted task's key creates its id again, an ETag of the deleted task does not match the new one.
+-- `do nothing` would return no row on a conflict, and a select in the same statement would not see a row that a
+-- concurrent request has just committed. An update that changes nothing returns the row in every case.
+-- The version is random for two reasons. A returned row with this call's version was created by this call. And when the
+-- key of a deleted task creates its id again, an ETag of the deleted task does not match the new one.
 
 insert into tasks (id, user_id, title, description, completed, fingerprint, version)
 values ($2, $1, $3, $4, $5, $6, $7)

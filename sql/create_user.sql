@@ -1,6 +1,6 @@
--- create_user: the row that a user's tasks refer to, unless it is there.
+-- create_user: create the row that a user's tasks refer to, unless it exists.
 --
---   $1 user_id  uuid  who; from the token
+--   $1 user_id  uuid  the user; from the token
 --
 -- returns one: id uuid
 -- index: none: insert

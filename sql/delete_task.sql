@@ -1,7 +1,7 @@
--- delete_task: one task of a user, gone.
+-- delete_task: delete one task of a user.
 --
---   $1 user_id  uuid  whose task; from the token
---   $2 id       uuid  which task
+--   $1 user_id  uuid  the owner; from the token
+--   $2 id       uuid  the task
 --
 -- returns one: id uuid
 -- index: tasks_by_id

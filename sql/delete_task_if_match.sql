@@ -1,14 +1,14 @@
--- delete_task_if_match: one task of a user, gone, if it is at one of the given versions.
+-- delete_task_if_match: delete one task of a user, if it has one of the given versions.
 --
---   $1 user_id   uuid    whose task; from the token
---   $2 id        uuid    which task
---   $3 versions  text[]  any of these will do, numbers in decimal
+--   $1 user_id   uuid    the owner; from the token
+--   $2 id        uuid    the task
+--   $3 versions  text[]  the accepted versions, in decimal
 --
 -- returns one: task_id uuid, id uuid
 -- index: tasks_by_id
 -- budget: 13 buffers, no sort
 --
--- No row: there is no such task. A null id: it is at another version, and still there.
+-- No row: the task does not exist. A null id: the task has another version, and is not deleted.
 
 with found as (
     select id
@@ -16,7 +16,7 @@ with found as (
     where user_id = $1 and id = $2
 ),
 
-gone as (
+deleted as (
     delete from tasks
     where user_id = $1 and id = $2 and version = any($3::text[]::int4[])
     returning id
@@ -24,6 +24,6 @@ gone as (
 
 select
     found.id as task_id,
-    gone.id
+    deleted.id
 from found
-left join gone on found.id = gone.id
+left join deleted on found.id = deleted.id

@@ -1,7 +1,7 @@
 -- get_task: one task of a user.
 --
---   $1 user_id  uuid  whose task; from the token
---   $2 id       uuid  which task
+--   $1 user_id  uuid  the owner; from the token
+--   $2 id       uuid  the task
 --
 -- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4

@@ -1,26 +1,26 @@
--- list_tasks_created_desc: one page of a user's tasks, newest first, from a place in that order on.
+-- list_tasks_created_desc: one page of a user's tasks, newest first, starting after a given task.
 --
---   $1 user_id     uuid         whose tasks; from the token
---   $2 created_at  timestamptz  of the last task seen; a time after all for the first page
---   $3 id          uuid         of the last task seen
---   $4 completed   bool         only those; null for all
---   $5 pattern     text         only those with a match in title or description; null for all
---   $6 window      int8         how many tasks to look at, at most
---   $7 size        int8         how many rows to return, at most
+--   $1 user_id     uuid         the owner; from the token
+--   $2 created_at  timestamptz  of the last task of the page before; a time after all tasks for the first page
+--   $3 id          uuid         of that task
+--   $4 completed   bool         only tasks in this state; null for all
+--   $5 pattern     text         only tasks with a match in title or description; null for all
+--   $6 window      int8         the most tasks to scan
+--   $7 size        int8         the most rows to return
 --
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
 -- index: tasks_by_user_newest
 -- budget: 1500 buffers, no sort
 --
--- It looks at $6 tasks in key order and no more, however few of them match, so its cost does not grow with the number
--- of the user's tasks. The last of those comes back even if it is no match: the next page starts after it. No row with
--- is_window_end and fewer than $7 rows: the list ends here.
--- A search reads the first 4096 characters of a description, the most costly step: each 512 bytes count as one
--- more task.
--- A task of more than 4 KiB comes without its texts: see list_tasks.
+-- It scans at most $6 tasks in key order, even if few of them match, so its cost does not grow with the number of the
+-- user's tasks. The last scanned task is returned even if it does not match: the next page starts after it. The list
+-- ends here if there are fewer than $7 rows and none has is_window_end.
+-- A search reads the first 4096 characters of a description. That is the most costly step, so each 512 bytes count as
+-- one more task.
+-- A task with a description over 4 KiB is returned without its texts: see list_tasks.
 
-with looked_at as (
+with scanned as (
     select
         id,
         user_id,
@@ -50,7 +50,7 @@ counted as (
         updated_at,
         weight,
         sum(weight) over (order by created_at desc, id desc rows unbounded preceding) as total_weight
-    from looked_at
+    from scanned
 ),
 
 filtered as (

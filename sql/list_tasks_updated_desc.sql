@@ -1,12 +1,12 @@
--- list_tasks_updated_desc: one page of a user's tasks, last changed first, from a place in that order on.
+-- list_tasks_updated_desc: one page of a user's tasks, most recently changed first, starting after a given task.
 --
---   $1 user_id     uuid         whose tasks; from the token
---   $2 updated_at  timestamptz  of the last task seen; a time after all for the first page
---   $3 id          uuid         of the last task seen
---   $4 completed   bool         only those; null for all
---   $5 pattern     text         only those with a match in title or description; null for all
---   $6 window      int8         how many tasks to look at, at most
---   $7 size        int8         how many rows to return, at most
+--   $1 user_id     uuid         the owner; from the token
+--   $2 updated_at  timestamptz  of the last task of the page before; a time after all tasks for the first page
+--   $3 id          uuid         of that task
+--   $4 completed   bool         only tasks in this state; null for all
+--   $5 pattern     text         only tasks with a match in title or description; null for all
+--   $6 window      int8         the most tasks to scan
+--   $7 size        int8         the most rows to return
 --
 -- returns many: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, is_match bool, is_window_end bool
@@ -14,9 +14,9 @@
 -- budget: none: it reads and sorts all of the user's tasks
 --
 -- It sorts all of the user's tasks, so its cost grows with their number: an index on updated_at would end HOT updates,
--- and cost every write to spare a rare read. What follows the sort is bounded: see list_tasks_created_desc.
+-- and cost every write to spare a rare read. The steps after the sort are bounded: see list_tasks_created_desc.
 
-with looked_at as (
+with scanned as (
     select
         id,
         user_id,
@@ -46,7 +46,7 @@ counted as (
         updated_at,
         weight,
         sum(weight) over (order by updated_at desc, id desc rows unbounded preceding) as total_weight
-    from looked_at
+    from scanned
 ),
 
 filtered as (

@@ -1,7 +1,7 @@
--- update_task: new texts for one task of a user; whether it is completed stays as it is.
+-- update_task: change the title and description of one task of a user.
 --
---   $1 user_id          uuid  whose task; from the token
---   $2 id               uuid  which task
+--   $1 user_id          uuid  the owner; from the token
+--   $2 id               uuid  the task
 --   $3 title            text  null keeps the present one
 --   $4 set_description  bool  false keeps the present one
 --   $5 description      text  null clears it

@@ -1,8 +1,8 @@
--- update_task_if_match: new texts for one task of a user, if it is at one of the given versions.
+-- update_task_if_match: change the title and description of a task, if it has one of the given versions.
 --
---   $1 user_id          uuid    whose task; from the token
---   $2 id               uuid    which task
---   $3 versions         text[]  any of these will do, numbers in decimal
+--   $1 user_id          uuid    the owner; from the token
+--   $2 id               uuid    the task
+--   $3 versions         text[]  the accepted versions, in decimal
 --   $4 title            text    null keeps the present one
 --   $5 set_description  bool    false keeps the present one
 --   $6 description      text    null clears it
@@ -12,8 +12,8 @@
 -- index: tasks_by_id
 -- budget: 14 buffers, no sort
 --
--- No row: there is no such task. A row of nulls but for task_id: it is at another version. The update
--- looks at the version once more when it has waited for the row's lock, so no edit between is lost.
+-- No row: the task does not exist. Only task_id is not null: the task has another version. The update checks the
+-- version again after it waited for the row's lock, so it overwrites no concurrent edit.
 
 with found as (
     select id
