@@ -1,8 +1,8 @@
--- Distributes users and tasks on Citus by the user: each user's row and tasks are on one shard.
+-- Distributes users and tasks on Citus by user id: each user's row and tasks are on one shard.
 --
--- Run it once as the migrator, after the migrations and before the first request. The extension and the worker nodes
--- are there already (create extension citus; select citus_add_node(...)). Tables with rows may be distributed too:
--- their rows are copied, and writes wait meanwhile.
+-- Run it once as the migrator, after the migrations and before the first request. Create the extension and add the
+-- worker nodes before (create extension citus; select citus_add_node(...)). Tables that have rows can be distributed
+-- too: Citus copies the rows, and writes wait until it is done.
 
 \set ON_ERROR_STOP on
 begin;

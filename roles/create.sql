@@ -1,8 +1,8 @@
--- Four roles for one database: who owns the tables, who migrates, who serves, who reads. May be run again.
+-- Creates four roles for one database: owner of the tables, migrator, application and reader. May be run again.
 --
--- Run it as an administrator, before the first migration or later, and then give the last three a password each.
--- It takes from `public`, that is from every role, what least privilege cannot leave: creating tables in the schema,
--- and temporary ones in the database. Grant those to whoever else needs them here.
+-- Run it as an administrator, before the first migration or later, and then give the last three roles a password.
+-- It revokes two rights from `public`, that is from every role: to create tables in the schema, and temporary tables in
+-- the database. Grant these rights to the other roles of this database that need them.
 
 \ir names.sql
 begin;
@@ -15,7 +15,7 @@ alter role :"migrator" login;
 alter role :"application" login;
 alter role :"reader" login;
 
--- What the migrator makes belongs to the owner, whoever migrates next.
+-- The migrator acts as the owner, so that its tables belong to the owner, and another role can migrate later.
 grant :"owner" to :"migrator";
 alter role :"migrator" in database :"DBNAME" set role to :'owner';
 
@@ -27,17 +27,17 @@ grant connect on database :"DBNAME" to :"migrator", :"application", :"reader";
 grant usage on schema :"schema" to :"owner", :"application", :"reader";
 grant create on schema :"schema" to :"owner";
 
--- Just below the service's own STATEMENT_TIMEOUT of 2 s: the server's refusal of a write, after which nothing
--- of it remains, then comes before the service has to answer that it does not know.
+-- Just below STATEMENT_TIMEOUT of the service, 2 s: the server then cancels a slow write, and rolls it back, before the
+-- service gives up and has to answer that the outcome is unknown.
 alter role :"application" in database :"DBNAME" set lock_timeout to '1500ms';
 alter role :"application" in database :"DBNAME" set statement_timeout to '1800ms';
 alter role :"application" in database :"DBNAME" set idle_in_transaction_session_timeout to '5s';
 
--- The plan of each statement is then the one that its header in sql/ names, from the first run on. A plan for one user
--- may sort all of that user's tasks, if the statistics say that there are few.
+-- Each statement then has the plan that its header in sql/ names, from the first run on. A custom plan may sort all
+-- tasks of a user, if the statistics say that there are few.
 alter role :"application" in database :"DBNAME" set plan_cache_mode to 'force_generic_plan';
 
--- The migrations bound their statements themselves.
+-- No statement_timeout: each migration sets its own.
 alter role :"migrator" in database :"DBNAME" set lock_timeout to '2s';
 alter role :"migrator" in database :"DBNAME" set idle_in_transaction_session_timeout to '5min';
 
@@ -46,7 +46,7 @@ alter role :"reader" in database :"DBNAME" set lock_timeout to '1s';
 alter role :"reader" in database :"DBNAME" set statement_timeout to '30s';
 alter role :"reader" in database :"DBNAME" set idle_in_transaction_session_timeout to '1min';
 
--- Tables that were made before there were roles. Only a member of the owner may give it something.
+-- Give tables that are older than the roles to the owner. Only a member of the owner role may do that.
 select format('grant %I to current_user', :'owner')
 where not pg_has_role(:'owner', 'member')
 \gexec

@@ -1,6 +1,6 @@
--- The end of the roles. All that they own goes to whoever runs this, an administrator: no table and no row is lost.
+-- Drops the roles. The administrator who runs this script becomes the owner of their tables: no row is lost.
 --
--- Run it in every database where they own or were granted something. Only the last run can drop the roles themselves.
+-- Run it in every database in which the roles own or were granted anything. Only the last run can drop the roles.
 
 \ir names.sql
 

@@ -1,4 +1,4 @@
--- No functions for the statements, of this release or any other. Run it after ROW_LEVEL_SECURITY=false is everywhere.
+-- Drops the functions of the statements, of all releases. Run it when every instance has ROW_LEVEL_SECURITY=false.
 
 \ir names.sql
 begin;

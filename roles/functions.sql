@@ -1,11 +1,11 @@
--- A function for each statement of sql/, which first tells the database whose statement it is.
+-- Creates a function for each statement of sql/. It sets the user for row-level security, then runs the statement.
 --
--- Run it as the migrator, in the folder above this one, for each release that is to run with ROW_LEVEL_SECURITY=true,
--- and before it. A function's name ends in a digest of its statement: the functions of two releases live side by side,
--- and an instance whose functions are not there gets no connection, and so no traffic.
+-- Run it as the migrator, in the folder above this one, before each release that runs with ROW_LEVEL_SECURITY=true. A
+-- function's name ends in a digest of its statement, so that the functions of two releases can exist at the same time.
+-- An instance without its functions opens no connection, and is not ready.
 --
--- Nothing less does it in one round trip. `set_config` beside the statement's own tables is evaluated before them,
--- after them or never, as the plan will have it; the commands of a plpgsql function run one after the other.
+-- A function does this in one round trip. In a single statement, `set_config` would run before the tables are read,
+-- afterwards or never, depending on the plan; the commands of a PL/pgSQL function run in order.
 
 \ir names.sql
 \set files `for file in sql/*.sql; do cat "$file"; printf '\f'; done`
@@ -14,7 +14,7 @@ begin;
 with statements as (
     select
         rtrim(text, e'\n') as text,
-        -- what the header says of parameters and columns is true: the tests of sql/ hold it to the database
+        -- the types in the headers can be trusted: tests/db/test_statements.py compares them with the database
         array(select type[1] from regexp_matches(text, '^--   \$\d+ +\S+ +(\S+)', 'gn') as type) as parameters,
         regexp_replace(substring(text from '\n-- returns \w+: (.+)\n-- index'), '\n-- ', '', 'g') as columns
     from string_to_table(:'files', e'\f') as text

@@ -1,6 +1,6 @@
--- What the application and the reader may do: what the statements of sql/ need, and no more.
+-- Grants the application and the reader the rights that the statements of sql/ need, and no more.
 --
--- Run it as the migrator after each migration. It takes back what an earlier release was granted.
+-- Run it as the migrator after each migration. It revokes the rights that an earlier release had.
 
 \ir names.sql
 begin;
@@ -13,12 +13,12 @@ grant update (title, description, completed, updated_at, version, fingerprint) o
 grant select on _yoyo_migration to :"application"; -- for /readyz
 grant select on tasks, _yoyo_migration to :"reader";
 
--- The users of another service are its own to grant. Without these, set PROVISION_USERS=false.
-select pg_has_role(relowner, 'usage') as ours
+-- If another service owns `users`, only that service can grant rights on it: without them, set PROVISION_USERS=false.
+select pg_has_role(relowner, 'usage') as is_owner
 from pg_class
 where oid = 'users'::regclass
 \gset
-\if :ours
+\if :is_owner
     revoke all on users from :"application", :"reader";
     grant select (id), insert (id) on users to :"application";
     grant select (id) on users to :"reader";

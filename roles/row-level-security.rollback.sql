@@ -1,4 +1,4 @@
--- No row-level security: each statement's own filter is again the only one. Run it before ROW_LEVEL_SECURITY=false.
+-- Disables row-level security. Run it before you deploy with ROW_LEVEL_SECURITY=false.
 
 \ir names.sql
 begin;
