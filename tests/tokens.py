@@ -1,6 +1,5 @@
 """Signing keys, tokens as issuers sign them and as no issuer does, and an Authenticator that verifies them."""
 
-import asyncio
 import base64
 import json
 import time
@@ -132,11 +131,3 @@ async def refusal(authenticator: Authenticator, authorization: bytes) -> int:
         await authenticator.verify(authorization)
     assert authenticator.cached(authorization) is None
     return problem_for(caught.value).type.status
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("the condition is still false after 10 s")

@@ -15,8 +15,7 @@ from service.db.database import Database
 from service.observability.log import STDOUT, Output
 from service.settings import SettingsError, read_settings
 from tests.jwks_server import JwksServer
-from tests.serving import serving
-from tests.serving import until as until_true
+from tests.serving import serving, until, until_async
 from tests.tokens import (
     ADA,
     ED,
@@ -31,7 +30,6 @@ from tests.tokens import (
     other_last_character,
     refusal,
     running,
-    until,
 )
 
 
@@ -95,7 +93,7 @@ async def test_jwks_that_drops_a_key_ends_its_tokens(issuer: JwksServer) -> None
         withdrawn = credentials(ED)
         await authenticator.verify(withdrawn)
         issuer.document = key_set(ROTATED)
-        await until(lambda: authenticator.cached(withdrawn) is None)
+        await until_async(lambda: authenticator.cached(withdrawn) is None)
         assert await refusal(authenticator, withdrawn) == 401
 
 
@@ -103,7 +101,7 @@ async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer)
     async with running(jwks_url=issuer.url, jwks_refresh=0.01) as authenticator:
         user = await authenticator.verify(credentials(ED))
         seen = issuer.fetches
-        await until(lambda: issuer.fetches > seen + 2)
+        await until_async(lambda: issuer.fetches > seen + 2)
         assert authenticator.cached_tokens == 1
         assert user.id_text == ADA
 
@@ -142,7 +140,7 @@ async def test_jwks_concurrent_callers_share_one_fetch(issuer: JwksServer) -> No
         issuer.answering.clear()
         issuer.document = key_set(ROTATED)
         callers = [asyncio.create_task(authenticator.verify(credentials(ROTATED))) for _ in range(50)]
-        await until(lambda: issuer.fetches == 2)
+        await until_async(lambda: issuer.fetches == 2)
         callers.pop().cancel()  # which must not cancel the read of the rest
         await asyncio.sleep(0.1)  # meanwhile a refresh falls due, and shares the read
         assert issuer.fetches == 2
@@ -154,7 +152,7 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
     issuer.answering.clear()
     async with running(jwks_url=issuer.url) as authenticator:
         first = asyncio.create_task(authenticator.verify(credentials(ED)))
-        await until(lambda: issuer.fetches == 1)
+        await until_async(lambda: issuer.fetches == 1)
         assert not first.done()
         issuer.answering.set()
         assert (await first).id_text == ADA
@@ -165,7 +163,7 @@ async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer) -> No
     async with running(JwksLimits(retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) == 503
         issuer.start()
-        await until(lambda: issuer.fetches > 0)
+        await until_async(lambda: issuer.fetches > 0)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
@@ -202,16 +200,16 @@ async def test_jwks_issuer_that_trickles_is_given_up(start: bytes, issuer: JwksS
     async with running(JwksLimits(read=0.2, retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) == 503
         issuer.trickle = b""
-        await until(lambda: issuer.fetches > 1)
+        await until_async(lambda: issuer.fetches > 1)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
 def test_jwks_issuer_that_trickles_does_not_hold_up_the_stop(issuer: JwksServer) -> None:
     issuer.trickle = HEAD + b"\r\n" + b" " * 10_000
     with serving(database_url="postgresql://127.0.0.1:1/none", jwt_secret="", jwks_url=issuer.url):
-        until_true(lambda: issuer.fetches)
+        until(lambda: issuer.fetches)
         assert not issuer.left
-    until_true(lambda: issuer.left)
+    until(lambda: issuer.left)
 
 
 @pytest.mark.parametrize("trusted", [True, False])

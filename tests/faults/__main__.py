@@ -59,6 +59,7 @@ SCENARIOS: list[Scenario] = [
     edge_scenarios.busy_stop,
     client_scenarios.slow_senders,
     client_scenarios.slow_readers,
+    client_scenarios.slow_zstd_readers,
     client_scenarios.vanishing_clients,
     fairness_scenarios.greedy_user,
     fairness_scenarios.heavy_lists,

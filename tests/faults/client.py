@@ -92,9 +92,9 @@ class Caller:
         self.answers.append(answer)
         return answer
 
-    def request(self, method: str, path: str, content: bytes = b"") -> bytes:
+    def request(self, method: str, path: str, content: bytes = b"", *more_fields: str) -> bytes:
         """A request as it goes over the wire."""
-        fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}")
+        fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}", *more_fields)
         return wire.request(method, path, *fields, body=content)
 
     async def connect(self) -> AsyncWire:

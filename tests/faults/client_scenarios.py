@@ -31,8 +31,8 @@ VANISH = struct.pack("ii", 1, 0)
 
 MANY: LiteralString = """
     insert into tasks (user_id, title, description)
-    select user_id, 'one of many', repeat('x', 500)
-    from tasks, generate_series(1, 2000)
+    select user_id, 'one of many', (select string_agg(md5(n || ' ' || m), '') from generate_series(1, 16) as m)
+    from tasks, generate_series(1, 2000) as n
     where title = 'the first'
 """
 
@@ -101,6 +101,16 @@ async def compare(environment: Environment, load: Load, quiet_until: float, bega
 
 async def slow_readers(environment: Environment) -> None:
     """500 connections that ask for a list of 1.4 MB and do not read it"""
+    await do_not_read(environment, 0.5)
+
+
+async def slow_zstd_readers(environment: Environment) -> None:
+    """the same, compressed by zstd"""
+    await do_not_read(environment, 1.2, "Accept-Encoding: zstd")
+
+
+async def do_not_read(environment: Environment, megabytes: float, *fields: str) -> None:
+    """Hold the service to so many megabytes for each of the connections, and to serving others."""
     server, load = await environment.usual()
     await asyncio.sleep(QUIET)
     quiet_until, memory = monotonic(), load.service.memory()
@@ -113,7 +123,7 @@ async def slow_readers(environment: Environment) -> None:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
             deaf.connect(("127.0.0.1", load.service.port))
-            deaf.send(user.request("GET", user.tasks))
+            deaf.send(user.request("GET", user.tasks, b"", *fields))
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)  # the first of their pages has been made, and the next must wait
         began = monotonic()
@@ -121,7 +131,7 @@ async def slow_readers(environment: Environment) -> None:
         await at_rest(environment, load)
         grown = load.service.memory() - memory
     environment.notes.append(f"memory grew by {grown:.0f} MB")
-    environment.require(grown < 0.5 * CROWD, "memory grows by more than 0.5 MB for each")
+    environment.require(grown < megabytes * CROWD, f"memory grows by more than {megabytes} MB for each")
     await compare(environment, load, quiet_until, began)
 
 
