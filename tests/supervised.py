@@ -1,0 +1,25 @@
+"""A parent of two workers for tests/test_supervisor.py: `python -m tests.supervised FOLDER`.
+
+Each worker writes its id to a file of FOLDER. While FOLDER has a file `broken`, workers cannot start.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from service.supervisor import STARTUP_FAILURE, Supervisor
+
+
+def work(folder: Path, sockets: list[Any], on_started: Callable[[], None]) -> None:
+    if Path(folder, "broken").exists():
+        sys.exit(STARTUP_FAILURE)
+    Path(folder, f"{os.getpid()}.worker").touch()
+    on_started()
+    signal.pause()
+
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(2, work, Path(sys.argv[1]), []).run())
