@@ -27,6 +27,12 @@ grant connect on database :"DBNAME" to :"migrator", :"application", :"reader";
 grant usage on schema :"schema" to :"owner", :"application", :"reader";
 grant create on schema :"schema" to :"owner";
 
+-- The roles find the service's tables and functions in this schema alone, whatever the defaults of the database are.
+-- Temporary tables come last: named nowhere, pg_temp is searched first.
+select format('alter role %I in database %I set search_path to %I, pg_temp', name, :'DBNAME', :'schema')
+from unnest(array[:'migrator', :'application', :'reader']) as name
+\gexec
+
 -- Just below STATEMENT_TIMEOUT of the service, 2 s: the server then cancels a slow write, and rolls it back, before the
 -- service gives up and has to answer that the outcome is unknown.
 alter role :"application" in database :"DBNAME" set lock_timeout to '1500ms';

@@ -35,9 +35,11 @@ functions as (
 
 select
     format(
-        'create or replace function %s returns table (%s) language plpgsql as %L',
+        -- the path is pinned: no object of another schema takes the place of one of these
+        'create or replace function %s returns table (%s) language plpgsql set search_path to %I, pg_temp as %L',
         signature,
         columns,
+        current_schema(),
         format(
             E'#variable_conflict use_column\n'
             'begin\n'

@@ -253,6 +253,22 @@ def test_application_role_that_cannot_read_migrations_is_not_ready_and_says_why(
     assert capfd.readouterr().out.count("migrations cannot be read: permission denied") == 1
 
 
+SHADOW = "create schema shadow; create table shadow.tasks (); grant usage on schema shadow to public"
+
+
+@pytest.mark.parametrize("role", ["migrator", "application", "reader"])
+def test_role_finds_its_tables_in_one_schema_alone(roles: Roles, role: str) -> None:
+    roles.execute("administrator", SHADOW)
+    roles.execute(
+        "administrator",
+        "do $$ begin execute format('alter database %I set search_path to shadow, public', current_database()); end $$",
+    )
+
+    assert roles.execute("administrator", "select 'tasks'::regclass::oid = 'shadow.tasks'::regclass") == [(True,)]
+    assert roles.execute(role, "select 'tasks'::regclass::oid = 'public.tasks'::regclass") == [(True,)]
+    assert roles.execute(role, "show search_path") == [("public, pg_temp",)]
+
+
 def test_reader_sees_tasks_and_changes_nothing(roles: Roles) -> None:
     with serving(database_url=roles.url("application")) as api:
         api.caller().create(title="x")
@@ -354,6 +370,16 @@ def test_row_level_security_leaves_every_operation_as_it_is(secured: Roles) -> N
     with serving(database_url=secured.url("application"), row_level_security=True) as api:
         live(api.caller(), api.caller())
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
+
+
+def test_row_level_security_functions_find_their_tables_in_one_schema_alone(secured: Roles) -> None:
+    functions = (
+        "select proname, proconfig from pg_proc where proname like '%task%' and pronamespace = 'public'::regnamespace"
+    )
+    found = secured.execute("application", functions)
+
+    assert found
+    assert {tuple(settings or ()) for _, settings in found} == {("search_path=public, pg_temp",)}
 
 
 def test_row_level_security_holds_without_prepared_statements(secured: Roles) -> None:
