@@ -306,7 +306,7 @@ export interface components {
     responses: never;
     parameters: {
         /**
-         * @description The user's id: the token's `sub`.
+         * @description The token's user: their id, or `me`.
          * @example 7a5c0000-0000-4000-8000-000000000001
          */
         user_id: string;
@@ -347,7 +347,7 @@ export interface components {
         /** @description Seconds to wait before the next try. */
         "Retry-After": number;
         /** @description The way to sign in. */
-        "WWW-Authenticate": "Bearer";
+        "WWW-Authenticate": string;
         /** @description The id of this request in the log. */
         "X-Request-ID": string;
     };
@@ -379,7 +379,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -463,6 +463,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -497,7 +507,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -585,6 +595,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -621,7 +641,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -717,6 +737,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -753,7 +783,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -864,6 +894,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -900,7 +940,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -973,6 +1013,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
             /** @description Internal Server Error */
             500: {
                 headers: {
@@ -1009,7 +1059,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description The user's id: the token's `sub`.
+                 * @description The token's user: their id, or `me`.
                  * @example 7a5c0000-0000-4000-8000-000000000001
                  */
                 user_id: components["parameters"]["user_id"];
@@ -1112,6 +1162,16 @@ export interface operations {
             };
             /** @description Unprocessable Content */
             422: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
                 headers: {
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
