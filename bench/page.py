@@ -31,6 +31,7 @@ TEXT = """\
 After reading this page you can compare what a request costs in this service, in a minimal one and in the design that it
 replaces. Written by `make bench ARGS=--write` on {date}, commit {commit}.
 The figures are of one machine: only the ratios between the subjects apply to other machines.
+[scale.md](scale.md) has what each statement costs PostgreSQL on ten million tasks.
 
 - **service** is this service, as `make serve` starts it, with one process.
 - **floor** is the least that a read costs ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
