@@ -1,4 +1,4 @@
-"""Turns as Markdown tables, each figure the median over the rounds."""
+"""Markdown tables of the runs. Each figure is the median over the rounds."""
 
 from collections.abc import Callable
 from operator import attrgetter

@@ -1,1 +1,1 @@
-"""Faults on purpose, on real servers: what becomes of the promises? Start reading at __main__.py."""
+"""Fault injection on real servers: each scenario makes one fault and checks the promises. Start at __main__.py."""

@@ -1,4 +1,4 @@
-"""The command: makes each fault in turn, prints its line of the table, and fails if a promise broke."""
+"""The command: runs each scenario, prints a line for it, and fails when a promise was broken."""
 
 import argparse
 import asyncio
@@ -74,17 +74,19 @@ COLUMNS = "{:<17} {:>7} {:>6} {:>6} {:>5} {:>10} {:>8} {:>7} {:>8} {:>5}  {}"
 HEADINGS = ("fault", "answers", "503", "saved", "lost", "no problem", "slowest", "healed", "restarts", "took", "")
 
 SCENARIO_SECONDS = 60
-"""A fault that is not over by then has broken the service, or itself."""
+"""A scenario that takes longer has failed."""
 
 
 def main() -> None:
-    """Makes the faults that are named, or all. Exits with status 1 when a promise broke."""
+    """Run the named scenarios, or all. Exits with status 1 when a promise was broken."""
     names = [scenario.__name__ for scenario in SCENARIOS]
-    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Break each dependency in turn.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description="Inject faults and check what the service promises."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     chosen = parser.parse_args().names
     if unknown := set(chosen) - set(names):
-        parser.error(f"no such fault: {', '.join(sorted(unknown))}")
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     print(COLUMNS.format(*HEADINGS).rstrip())
     began = monotonic()
     broken = []
@@ -101,10 +103,10 @@ def main() -> None:
 
 
 async def outcome_of(scenario: Scenario, folder: Path) -> Outcome:
-    """Makes one fault, in an environment of its own."""
+    """Run one scenario in a new environment."""
     began = monotonic()
     with TemporaryDirectory(dir=folder) as own:
-        Path(own).chmod(0o711)  # PostgreSQL may run as another user, and must get through
+        Path(own).chmod(0o711)  # PostgreSQL may run as another user, and must be able to pass
         environment = Environment(folder / "prepared", Path(own))
         try:
             async with asyncio.timeout(SCENARIO_SECONDS), environment.ending:
@@ -112,15 +114,15 @@ async def outcome_of(scenario: Scenario, folder: Path) -> Outcome:
                 outcome = await judge(environment)
         except Skipped as reason:
             outcome = Outcome(notes=[f"skipped: {reason}"])
-        except Exception as error:  # the other faults are still worth making
+        except Exception as error:  # the other scenarios still run
             traceback.print_exc()
-            outcome = Outcome(broken=[*environment.broken, f"it could not be made: {type(error).__name__}: {error}"])
+            outcome = Outcome(broken=[*environment.broken, f"the scenario failed: {type(error).__name__}: {error}"])
     outcome.took = monotonic() - began
     return outcome
 
 
 def print_outcome(name: str, seen: Outcome) -> None:
-    """Prints the fault's line of the table, and beneath it the promises that broke."""
+    """Print the scenario's line of the table, and below it the broken promises."""
     slowest, healed = ("-" if time is None else f"{time:.2f} s" for time in (seen.slowest, seen.healed))
     counts = (seen.answers, seen.refused, seen.saved, seen.lost, seen.no_problem)
     notes = "; ".join(seen.notes)

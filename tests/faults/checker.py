@@ -1,4 +1,4 @@
-"""The promises that hold in every fault, and the table's row that says what was seen."""
+"""The promises that hold in every scenario, and the figures of the table."""
 
 from collections import Counter
 from typing import LiteralString
@@ -18,7 +18,7 @@ TITLES: LiteralString = "select title from tasks where user_id = any(%s)"
 
 
 class Outcome(msgspec.Struct):
-    """What was seen of one fault; `broken` are the promises that were not kept."""
+    """The results of one scenario. `broken` lists the promises that were not kept."""
 
     answers: int = 0
     refused: int = 0
@@ -34,7 +34,7 @@ class Outcome(msgspec.Struct):
 
 
 async def judge(environment: Environment) -> Outcome:
-    """Ends the load, compares what it was told with what is there, and adds this to what the fault found by itself."""
+    """Stop the load, compare the acknowledged writes with the table, and add this to the scenario's own findings."""
     outcome = Outcome(broken=environment.broken, notes=environment.notes)
     if environment.load and environment.reference:
         load, journal = environment.load, environment.load.journal
@@ -45,23 +45,23 @@ async def judge(environment: Environment) -> Outcome:
             bool(difference.lost) == environment.expects_loss, f"{difference.lost} tasks not as acknowledged"
         )
         environment.require(
-            not journal.missing or environment.expects_loss, f"{journal.missing} tasks gone that were acknowledged"
+            not journal.missing or environment.expects_loss, f"{journal.missing} acknowledged tasks are missing"
         )
         environment.require(not difference.twice, f"{difference.twice} tasks made twice")
-        undeclared = difference.undeclared and not environment.expects_loss  # a task that is lost may look deleted
-        environment.require(not undeclared, f"{difference.undeclared} writes refused flatly, and done")
-        environment.require(not load.wrong, f"{len(load.wrong)} reads of something else")
+        undeclared = difference.undeclared and not environment.expects_loss  # a lost task may look deleted
+        environment.require(not undeclared, f"{difference.undeclared} refused writes were executed")
+        environment.require(not load.wrong, f"{len(load.wrong)} reads returned wrong data")
         if load.healed_at:
             outcome.healed = load.recovery()
-            environment.require(outcome.healed is not None and outcome.healed <= HEALING, "it does not heal in time")
+            environment.require(outcome.healed is not None and outcome.healed <= HEALING, "no recovery in time")
     answers = [answer for service in environment.services for caller in service.callers for answer in caller.answers]
     outcome.answers = len(answers)
     outcome.refused = sum(answer.status == 503 for answer in answers)
     outcome.no_problem = sum(answer.status >= 400 and answer.problem is None for answer in answers)
-    environment.require(not outcome.no_problem, f"{outcome.no_problem} refusals that are no problem document")
+    environment.require(not outcome.no_problem, f"{outcome.no_problem} refusals without a problem document")
     strange = Counter(answer.status for answer in answers if not answer.succeeded and answer.status not in (0, 503))
     if not environment.expects_loss:
-        environment.require(not strange, f"answers that nobody asked for: {dict(strange)}")
+        environment.require(not strange, f"unexpected statuses: {dict(strange)}")
     for service in environment.services:
         environment.broken.extend(f"the service logged an error: {error}" for error in service.errors()[:3])
     unanswered = sum(not answer.status for answer in answers)

@@ -1,4 +1,4 @@
-"""A caller of the service: one connection, one call at a time, each noted with all that a promise speaks of."""
+"""A client of the service: one connection, one call at a time. Each response is recorded."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tests import wire
 from tests.wire import AsyncWire
 
 GIVE_UP = 10.0
-"""Seconds after which no answer is one that never comes."""
+"""Seconds after which a call counts as unanswered."""
 
 
 class Document(msgspec.Struct):
@@ -26,7 +26,7 @@ class Document(msgspec.Struct):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back. `status` is 0 when nothing did; times are monotonic, in seconds."""
+    """A response. `status` is 0 when there was none; times are monotonic, in seconds."""
 
     operation: str
     began: float
@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def problem(self) -> Document | None:
-        """The problem document of a refusal; None when it is none, or a 503 that does not say when to come again."""
+        """The problem document; None when the response has none, or is a 503 without Retry-After."""
         if self.fields.get("content-type") != "application/problem+json":
             return None
         if self.status == 503 and "retry-after" not in self.fields:
@@ -58,13 +58,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def p99(answers: Iterable[Answer]) -> float:
-    """Seconds that one answer in a hundred took longer than."""
+    """The 99th percentile of the durations, in seconds."""
     times = sorted(answer.seconds for answer in answers)
     return times[len(times) * 99 // 100]
 
 
 class Caller:
-    """A user with a token. `answers` are all that were given, in their order."""
+    """A user with a token. `answers` are all responses, in order."""
 
     def __init__(self, settings: Settings, port: int, user_id: UUID) -> None:
         self.tasks = f"/api/{user_id}/tasks"
@@ -76,9 +76,9 @@ class Caller:
     async def call(
         self, operation: str, method: str, path: str, body: object = None, due: float | None = None
     ) -> Answer:
-        """Calls, and waits for the answer. It is not tried again, nor when the connection ends before it.
+        """Send a request and wait for the response. No retry, not even when the connection ends.
 
-        A call that was `due` earlier counts as begun then.
+        A call that was `due` earlier counts from that time.
         """
         content = msgspec.json.encode(body) if body is not None else b""
         began = due or monotonic()
@@ -93,7 +93,7 @@ class Caller:
         return answer
 
     def request(self, method: str, path: str, content: bytes = b"", *more_fields: str) -> bytes:
-        """A request as it goes over the wire."""
+        """The request as bytes."""
         fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}", *more_fields)
         return wire.request(method, path, *fields, body=content)
 
@@ -110,7 +110,7 @@ class Caller:
         return answer
 
     def close(self) -> None:
-        """End the connection; the next call makes another."""
+        """Close the connection. The next call opens another."""
         if self._wire:
             self._wire.close()
             self._wire = None

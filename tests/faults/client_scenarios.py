@@ -1,4 +1,4 @@
-"""Faults of clients: those who send slowly, do not read, or vanish. The others must not feel it."""
+"""Faulty clients: slow senders, clients that do not read, resets. Other clients must not notice."""
 
 import asyncio
 import random
@@ -17,16 +17,16 @@ CROWD = 500
 QUIET = 3.0
 
 REST = 3.0
-"""Seconds after which a connection that was in use at every look is one that nobody gives back."""
+"""Seconds after which a connection that was always in use counts as leaked."""
 
 NOISE = 0.01
-"""Seconds: a p99 below this is the machine's own."""
+"""Seconds. A p99 below this is noise of the machine."""
 
 ETHERNET = 1460
-"""Bytes in a packet. With those of the loopback interface the kernel keeps megabytes for each connection."""
+"""Bytes in a packet. With the loopback interface's larger packets the kernel buffers megabytes per connection."""
 
 VANISH = struct.pack("ii", 1, 0)
-"""SO_LINGER of no time: close() sends a reset."""
+"""SO_LINGER of 0 s: close() sends a reset."""
 
 
 MANY: LiteralString = """
@@ -38,7 +38,7 @@ MANY: LiteralString = """
 
 
 class Pool(msgspec.Struct):
-    """The part of /readyz that tells whether connections are in use."""
+    """The part of /readyz that says whether connections are in use."""
 
     open: int
     idle: int
@@ -50,7 +50,7 @@ class Ready(msgspec.Struct):
 
 
 async def slow_senders(environment: Environment) -> None:
-    """250 connections that trickle their headers, and 250 their body"""
+    """250 connections send their headers a byte a second, and 250 their body"""
     _, load = await environment.usual()
     await asyncio.sleep(QUIET)
     began = monotonic()
@@ -62,14 +62,14 @@ async def slow_senders(environment: Environment) -> None:
         environment.notes.append(f"slow {name} closed after {seconds:.1f} s")
         environment.require(seconds < limit + 1.5, f"slow {name} not closed within {limit} s")
         answered = sum(answer.startswith(b"HTTP/1.1 408") for answer, _ in ends)
-        # a byte that crosses the answer on its way resets the connection, and the answer is lost
+        # a byte sent before the response arrived resets the connection, and the response is lost
         environment.require(answered > 0.9 * len(ends), f"of {len(ends)} slow {name} {answered} answered with 408")
     await compare(environment, load, began, began)
     await load.healed()
 
 
 async def trickle(port: int, request: bytes) -> tuple[bytes, float]:
-    """Sends a byte a second after `request`. Returns what came back until the server closed, and after how long."""
+    """Send a byte a second after `request`. Returns the bytes until the server closed, and the seconds until then."""
     began = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
@@ -86,7 +86,7 @@ async def trickle(port: int, request: bytes) -> tuple[bytes, float]:
 
 
 async def compare(environment: Environment, load: Load, quiet_until: float, began: float) -> None:
-    """Compares the p99 of others since `began` with what it was before, and what it is afterwards."""
+    """Compare the p99 of the other clients since `began` with the p99 before and afterwards."""
     ended = monotonic()
     await asyncio.sleep(QUIET)
     before, now, after = (
@@ -94,13 +94,11 @@ async def compare(environment: Environment, load: Load, quiet_until: float, bega
         for since, until in ((quiet_until - QUIET, quiet_until), (began, ended), (ended, monotonic()))
     )
     environment.notes.append(f"p99 of others {before * 1000:.0f}, {now * 1000:.0f}, {after * 1000:.0f} ms")
-    environment.require(
-        now < 2 * max(before, after, NOISE), "the others' p99 is more than twice what it is without them"
-    )
+    environment.require(now < 2 * max(before, after, NOISE), "the other clients' p99 is more than twice the quiet one")
 
 
 async def slow_readers(environment: Environment) -> None:
-    """500 connections that ask for a list of 1.4 MB and do not read it"""
+    """500 connections request a list of 1.4 MB and do not read it"""
     await do_not_read(environment, 0.5)
 
 
@@ -110,7 +108,7 @@ async def slow_zstd_readers(environment: Environment) -> None:
 
 
 async def do_not_read(environment: Environment, megabytes: float, *fields: str) -> None:
-    """Hold the service to so many megabytes for each of the connections, and to serving others."""
+    """Check that the service uses at most `megabytes` for each connection, and serves other clients."""
     server, load = await environment.usual()
     await asyncio.sleep(QUIET)
     quiet_until, memory = monotonic(), load.service.memory()
@@ -119,13 +117,13 @@ async def do_not_read(environment: Environment, megabytes: float, *fields: str) 
     await server.execute(MANY)
     with ExitStack() as crowd:
         for _ in range(CROWD):
-            deaf = crowd.enter_context(socket.socket())
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
-            deaf.connect(("127.0.0.1", load.service.port))
-            deaf.send(user.request("GET", user.tasks, b"", *fields))
+            silent = crowd.enter_context(socket.socket())
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            silent.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
+            silent.connect(("127.0.0.1", load.service.port))
+            silent.send(user.request("GET", user.tasks, b"", *fields))
             await asyncio.sleep(0.01)
-        await asyncio.sleep(1)  # the first of their pages has been made, and the next must wait
+        await asyncio.sleep(1)  # their first page is encoded, and the next must wait
         began = monotonic()
         await asyncio.sleep(QUIET)
         await at_rest(environment, load)
@@ -136,7 +134,7 @@ async def do_not_read(environment: Environment, megabytes: float, *fields: str) 
 
 
 async def vanishing_clients(environment: Environment) -> None:
-    """900 clients a second, for 3 s, who reset their connection in the middle of a call"""
+    """900 clients a second reset their connection during a call, for 3 s"""
     _, load = await environment.usual()
     user = load.service.caller()
     requests = [user.request("GET", user.tasks), user.request("POST", user.tasks, b'{"title": "gone"}')]
@@ -152,7 +150,7 @@ async def vanishing_clients(environment: Environment) -> None:
 
 
 async def at_rest(environment: Environment, load: Load) -> None:
-    """Checks that there are moments in which no connection to the database is in use."""
+    """Check that at some moment no connection to the database is in use."""
     pool = Pool(0, -1, 0)
     give_up = monotonic() + REST
     while (pool.idle < pool.open or pool.waiting) and monotonic() < give_up:

@@ -1,4 +1,4 @@
-"""A crowd that creates tasks: as often as it is answered, or by the clock, whatever it is answered."""
+"""Many users that create tasks: in a closed loop, or at a fixed rate (an open loop)."""
 
 import asyncio
 import gc
@@ -10,11 +10,11 @@ from tests.faults.client import Answer
 from tests.faults.service_process import ServiceProcess
 
 TICK = 0.001
-"""Seconds between two looks at the clock."""
+"""Seconds between two checks of the clock."""
 
 
 class Crowd:
-    """`size` users, each with a connection. Where all of them wait for an answer, they open more."""
+    """`size` users, each with a connection. When all connections are in use, more are opened."""
 
     def __init__(self, service: ServiceProcess, size: int) -> None:
         self._service = service
@@ -22,7 +22,7 @@ class Crowd:
         self._idle = [service.caller(user) for user in self._users]
 
     async def saturate(self, seconds: float) -> list[Answer]:
-        """Each user calls again as soon as an answer comes (a closed loop): what is served meanwhile is the peak."""
+        """Each user calls again after each response (a closed loop), which measures the peak rate."""
         until = monotonic() + seconds
         answers: list[Answer] = []
 
@@ -34,12 +34,12 @@ class Crowd:
         return answers
 
     async def offer(self, rate: float, calls: int) -> list[Answer]:
-        """Calls at random moments, `rate` of them a second, whether or not those before are answered (an open loop).
+        """Call at random moments, `rate` times a second, without waiting for responses (an open loop).
 
-        An answer's time counts from the moment that its call was due at.
+        The duration of a call counts from the moment when it was due.
         """
         under_way: list[asyncio.Task[Answer]] = []
-        gc.disable()  # its pauses would be taken for the service's
+        gc.disable()  # its pauses would count as the service's
         try:
             due = monotonic()
             while len(under_way) < calls:

@@ -1,4 +1,4 @@
-"""What a fault happens to: servers, a proxy, the service, load. All of it is gone when the fault is over."""
+"""The environment of one scenario: servers, a proxy, the service, load. All are stopped at the end."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -10,15 +10,15 @@ from tests.faults.service_process import ServiceProcess
 from tests.proxy import TCPProxy
 
 QUIET_SECONDS = 0.5
-"""How long all is well before a fault."""
+"""Time under load before the fault."""
 
 
 class Skipped(Exception):
-    """The fault cannot be made here. The message says why."""
+    """The scenario cannot run on this machine. The message says why."""
 
 
 class Environment:
-    """One fault's own. `reference` is the server that must have what was acknowledged."""
+    """The environment of one scenario. `reference` is the server that must have the acknowledged writes."""
 
     def __init__(self, prepared: Path, folder: Path) -> None:
         self.folder = folder
@@ -30,17 +30,17 @@ class Environment:
         self.expected_restarts = 0
         self.expects_loss = False
         self.hangs_up = False
-        """Whether the fault itself ends connections of callers."""
+        """Whether the scenario ends connections of clients."""
         self.ending = AsyncExitStack()
         self._prepared = prepared
 
     def require(self, kept: bool, promise: str) -> None:
-        """Notes a promise that is not kept."""
+        """Record `promise` as broken unless it was kept."""
         if not kept:
             self.broken.append(promise)
 
     async def server(self, folder: Path | None = None) -> Server:
-        """A new server, with tables and no task."""
+        """A new server with empty tables."""
         server = Server.copy(self._prepared, folder or self.folder / "server")
         self.ending.push_async_callback(server.close)
         await server.start()
@@ -55,14 +55,14 @@ class Environment:
         return server
 
     async def proxy(self, server: Server) -> TCPProxy:
-        """A network in front of `server`."""
+        """A proxy in front of `server`."""
         proxy = TCPProxy(server.port)
         self.ending.push_async_callback(proxy.close)
         await proxy.up()
         return proxy
 
     async def serve(self, url: str, **settings: str) -> ServiceProcess:
-        """The service, on the database at `url`."""
+        """Start the service on the database at `url`."""
         service = ServiceProcess(self.folder / f"service-{len(self.services)}.log", DATABASE_URL=url, **settings)
         self.services.append(service)
         self.ending.push_async_callback(service.close)
@@ -70,19 +70,19 @@ class Environment:
         return service
 
     async def start_load(self, url: str, **settings: str) -> Load:
-        """Writers and readers of the service, on the database at `url`; all is well for a while."""
+        """Start the service on the database at `url`, and load; returns after QUIET_SECONDS."""
         self.load = Load(await self.serve(url, **settings))
         await self.load.start()
         await asyncio.sleep(QUIET_SECONDS)
         return self.load
 
     async def usual(self, **settings: str) -> tuple[Server, Load]:
-        """A server, and load on the service in front of it."""
+        """A server, and load on its service."""
         server = await self.server()
         return server, await self.start_load(server.url(), **settings)
 
     async def behind_proxy(self, **settings: str) -> tuple[Server, TCPProxy, Load]:
-        """A server, the network in front of it, and load on the service in front of that."""
+        """A server, a proxy in front of it, and load on the service that uses the proxy."""
         server = await self.server()
         proxy = await self.proxy(server)
         return server, proxy, await self.start_load(server.url(port=proxy.port), **settings)

@@ -1,4 +1,4 @@
-"""One user's load, one batch, one refused or timed-out write: what do the other users notice?"""
+"""Fairness: one user's load, heavy lists, refused and timed-out writes beside other users."""
 
 import asyncio
 import random
@@ -14,15 +14,13 @@ import msgspec
 
 from service.settings import ROOT
 from tests.faults.client import Answer, Caller
+from tests.faults.client_scenarios import NOISE
 from tests.faults.environment import Environment
-from tests.faults.journal import UNKNOWN
 from tests.faults.load import Load
+from tests.serving import UNKNOWN
 
 GREEDY_CONNECTIONS = 25
 SECONDS = 3.0
-
-NOISE = 0.01
-"""Seconds: a p99 below this is the machine's own."""
 
 LONG_TASKS: LiteralString = """
     insert into tasks (user_id, title, description)
@@ -89,7 +87,7 @@ async def greedy_client(load: Load, greedy: Caller, query: str) -> AsyncIterator
     assert process.stdin
     process.stdin.write(request)
     process.stdin.close()
-    await asyncio.sleep(0.5)  # it starts
+    await asyncio.sleep(0.5)  # until it has started
     try:
         yield statuses
     finally:
@@ -171,7 +169,7 @@ async def write_until(user: Caller, until: float) -> list[Answer]:
 
 
 def median(answers: list[Answer]) -> float:
-    """Seconds that half of the answers took longer than."""
+    """The median of the durations, in seconds."""
     return sorted(answer.seconds for answer in answers)[len(answers) // 2]
 
 

@@ -1,25 +1,24 @@
-"""What the writers were told, and so what may stand in the table."""
+"""The responses to the writes, and the rows that the table may have after them."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
 from tests.faults.client import Answer
-
-UNKNOWN = "urn:problem:outcome-unknown"
+from tests.serving import UNKNOWN
 
 
 class Journal:
-    """For each task, by its first title: the titles that it may have now, None standing for no such task."""
+    """For each task, by its first title: the titles that it may have now. None means that the task may be absent."""
 
     def __init__(self) -> None:
         self.acknowledged = 0
         self.missing = 0
-        """How many tasks were there, as an answer had said, and then were not."""
+        """How many acknowledged tasks later got a 404."""
         self._possible: dict[str, set[str | None]] = {}
         self._declared: dict[str, set[str | None]] = {}
 
     def note(self, task: str, title: str | None, answer: Answer) -> None:
-        """`answer` was given to a write that leaves `task` with `title`."""
+        """Record the response to a write that sets the title of `task` to `title`."""
         possible = self._possible.setdefault(task, {None})
         declared = self._declared.setdefault(task, {None})
         if answer.succeeded:
@@ -33,7 +32,7 @@ class Journal:
                 declared.add(title)
 
     def compare(self, titles: Iterable[str]) -> "Difference":
-        """What stands in the table against what may."""
+        """Compare the titles in the table with the possible ones."""
         found: defaultdict[str, list[str | None]] = defaultdict(list)
         for title in titles:
             found[title.partition(",")[0]].append(title)
@@ -50,7 +49,7 @@ class Journal:
 
 
 class Difference:
-    """How many tasks are not as they were acknowledged, are there twice, or were changed by what was refused flatly."""
+    """How many tasks differ from what was acknowledged, exist twice, or were changed by a refused write."""
 
     lost = 0
     twice = 0

@@ -1,4 +1,4 @@
-"""Load as frontends make it: writers who create, edit and delete, readers who list and get."""
+"""Load as of a frontend: writers create, edit and delete, readers list and get."""
 
 import asyncio
 import random
@@ -16,13 +16,13 @@ from tests.faults.service_process import ServiceProcess
 WRITERS = 4
 READERS = 4
 PAUSE = 0.02
-"""Seconds between the calls of one caller, on average: the machine must not be what is short."""
+"""Mean seconds between the calls of one user, so that the machine is not overloaded."""
 
 READ = 20
-"""Tasks of each reader."""
+"""The number of tasks of each reader."""
 
 PATIENCE = 5.0
-"""Seconds to wait for what should come within two, so that the table says how late it came."""
+"""Longest wait for the recovery, which should take 2 s, so that the table shows how long it took."""
 
 
 class Created(msgspec.Struct):
@@ -30,7 +30,7 @@ class Created(msgspec.Struct):
 
 
 class Load:
-    """Callers of the service. After start() they call until stop()."""
+    """Users of the service. They call from start() until stop()."""
 
     def __init__(self, service: ServiceProcess) -> None:
         self.service = service
@@ -39,7 +39,7 @@ class Load:
         self.readers = [service.caller() for _ in range(READERS)]
         self.journal = Journal()
         self.wrong: list[Answer] = []
-        """Reads that were answered with something else than what is there."""
+        """Reads that returned wrong data."""
         self.healed_at: float | None = None
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -49,26 +49,26 @@ class Load:
         return list(chain.from_iterable(caller.answers for caller in self.writers + self.readers))
 
     async def start(self) -> None:
-        """Begins, once the readers have what they will read. Raises TimeoutError when they cannot get it."""
+        """Create the readers' tasks, then begin. Raises TimeoutError."""
         async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*(self._furnish(reader) for reader in self.readers))
+            await asyncio.gather(*(self._create_tasks(reader) for reader in self.readers))
         self._tasks = [asyncio.create_task(self._write(*numbered)) for numbered in enumerate(self.writers)]
         self._tasks += [asyncio.create_task(self._read(reader)) for reader in self.readers]
 
     async def stop(self) -> None:
-        """Waits for the answers that are owed. Raises what a caller's task raised."""
+        """Stop, and wait for the pending responses. Raises what a user's task raised."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
 
     async def healed(self) -> None:
-        """From now on calls may succeed; returns when both reads and writes do, or when patience ends."""
+        """The fault is over. Returns when both reads and writes succeed, or after PATIENCE."""
         self.healed_at = monotonic()
         while monotonic() < self.healed_at + PATIENCE and self.recovery() is None:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.3)
 
     def recovery(self) -> float | None:
-        """Seconds from healing until both reads and writes succeeded; None when they have not."""
+        """Seconds from the end of the fault until both reads and writes succeeded; None before that."""
         first = [self._first_success(callers) for callers in (self.writers, self.readers)]
         if self.healed_at is None or None in first:
             return None
@@ -81,10 +81,10 @@ class Load:
         return min(moments, default=None)
 
     def p99(self, since: float, until: float) -> float:
-        """Seconds that one answer in a hundred took longer than, of the calls begun in that time."""
+        """The 99th percentile of the calls that began in that time, in seconds."""
         return p99(answer for answer in self.answers if since < answer.began < until)
 
-    async def _furnish(self, reader: Caller) -> None:
+    async def _create_tasks(self, reader: Caller) -> None:
         created = 0
         while created < READ:
             answer = await reader.call("create_task", "POST", reader.tasks, {"title": "to be read"})
@@ -93,8 +93,8 @@ class Load:
                 await self._pause()
 
     async def _write(self, number: int, caller: Caller) -> None:
-        for turn in self._turns():
-            task = f"{number}-{turn}"
+        for iteration in self._iterations():
+            task = f"{number}-{iteration}"
             answer = await caller.call("create_task", "POST", caller.tasks, {"title": task})
             self.journal.note(task, task, answer)
             if answer.status == 201:
@@ -102,13 +102,13 @@ class Load:
                 await self._pause()
                 edited = f"{task}, edited"
                 self.journal.note(task, edited, await caller.call("update_task", "PUT", path, {"title": edited}))
-                if turn % 2:
+                if iteration % 2:
                     await self._pause()
                     self.journal.note(task, None, await caller.call("delete_task", "DELETE", path))
             await self._pause()
 
     async def _read(self, caller: Caller) -> None:
-        for _ in self._turns():
+        for _ in self._iterations():
             answer = await caller.call("list_tasks", "GET", caller.tasks)
             if answer.status == 200:
                 tasks = msgspec.json.decode(answer.body, type=list[Created])
@@ -122,11 +122,11 @@ class Load:
                     self.wrong.append(answer)
             await self._pause()
 
-    def _turns(self) -> Iterator[int]:
-        for turn in count():
+    def _iterations(self) -> Iterator[int]:
+        for iteration in count():
             if self._stopping:
                 return
-            yield turn
+            yield iteration
 
     async def _pause(self) -> None:
         await asyncio.sleep(random.uniform(0, 2 * PAUSE))

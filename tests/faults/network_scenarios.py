@@ -4,11 +4,11 @@ import asyncio
 from time import monotonic
 
 from tests.faults.environment import Environment
-from tests.faults.journal import UNKNOWN
+from tests.serving import UNKNOWN
 
 
 async def black_hole(environment: Environment) -> None:
-    """nothing gets through to the server for 5 s, nor back"""
+    """the network passes nothing in either direction for 5 s"""
     _, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     await asyncio.sleep(5)
@@ -17,7 +17,7 @@ async def black_hole(environment: Environment) -> None:
 
 
 async def half_open(environment: Environment) -> None:
-    """the server forgets every connection and restarts; the service hears nothing of it"""
+    """the server loses every connection and restarts; the service is not told"""
     server, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     proxy.forget()
@@ -29,7 +29,7 @@ async def half_open(environment: Environment) -> None:
 
 
 async def refused(environment: Environment) -> None:
-    """every connection reset, and new ones refused, for 3 s: the refusals are fast"""
+    """every connection reset, new ones refused, for 3 s: the 503 responses are fast"""
     _, proxy, load = await environment.behind_proxy()
     proxy.down()
     refused_at = monotonic()
@@ -57,7 +57,7 @@ async def slow_network(environment: Environment) -> None:
 
 
 async def answer_lost(environment: Environment) -> None:
-    """the server's answer to a commit lost, with its connection and without"""
+    """the response to a commit is lost, with its connection and without"""
     server, proxy, load = await environment.behind_proxy()
     writer = load.service.caller()
     await writer.call("create_task", "POST", writer.tasks, {"title": "for the user's own row"})

@@ -1,4 +1,4 @@
-"""Faults that starve the service of connections, or hold what its statements need."""
+"""No free connections, overload, locks."""
 
 import asyncio
 import random
@@ -17,17 +17,17 @@ from tests.faults.service_process import ServiceProcess
 CLIENTS = 500
 
 CROWD = 50
-"""Users who keep 10 connections to the database busy, and are not too many to wait for them."""
+"""Enough users to keep 10 connections busy, and few enough to wait for one."""
 
 OVERLOAD = 3
-"""The calls that are made, as a multiple of those that can be served."""
+"""The offered rate as a multiple of the peak rate."""
 
 PEAK_SECONDS = 4
 OVERLOAD_SECONDS = 8
 
 
 async def pool_exhaustion(environment: Environment) -> None:
-    """the table of tasks locked for 5 s, and 500 clients: who finds too many waiting is refused at once"""
+    """the table of tasks locked for 5 s, and 500 clients: past MAX_WAITING, requests are refused at once"""
     server, load = await environment.usual(MAX_WAITING="20")
     user = uuid4()
     callers = [load.service.caller(user) for _ in range(CLIENTS)]
@@ -43,7 +43,7 @@ async def pool_exhaustion(environment: Environment) -> None:
 
 
 async def insist(caller: Caller, until: float) -> None:
-    """Calls, and again a second after each answer, as Retry-After asks of those who are refused."""
+    """Call again a second after each response, as Retry-After says."""
     await asyncio.sleep(random.uniform(0, 1))
     while monotonic() < until:
         if random.random() < 0.5:
@@ -54,7 +54,7 @@ async def insist(caller: Caller, until: float) -> None:
 
 
 async def probe(service: ServiceProcess, until: float) -> list[Answer]:
-    """What /livez answers until then, to one who asks every 20 ms."""
+    """The responses of /livez, called every 20 ms until then."""
     caller = service.caller()
     while monotonic() < until:
         await caller.call("livez", "GET", "/livez")
@@ -63,9 +63,9 @@ async def probe(service: ServiceProcess, until: float) -> list[Answer]:
 
 
 def check_refusals(environment: Environment, answers: list[Answer], alive: list[Answer]) -> None:
-    """Notes how fast those were refused who found too many waiting, and how fast /livez answered."""
+    """Note how fast requests past MAX_WAITING were refused, and how fast /livez was."""
     shed = [answer for answer in answers if answer.problem and "Too many" in answer.problem.detail]
-    environment.require(len(shed) > 100, "hardly anybody was refused")
+    environment.require(len(shed) > 100, "hardly any request was refused")
     for name, some in (("a refusal", shed), ("/livez", alive)):
         slow = p99(some)
         environment.notes.append(f"p99 of {name} {slow * 1000:.0f} ms")
@@ -73,13 +73,15 @@ def check_refusals(environment: Environment, answers: list[Answer], alive: list[
 
 
 async def overload(environment: Environment) -> None:
-    """10 connections to a server that takes 20 ms to commit, and three times the calls that it can serve"""
+    """10 connections to a server with commits of 20 ms, and three times the rate that it can serve"""
     server = await environment.server()
     await server.execute("alter role task_app set commit_delay = 20000")
-    await server.execute("alter role task_app set commit_siblings = 0")  # else one that commits alone is not delayed
+    await server.execute(
+        "alter role task_app set commit_siblings = 0"
+    )  # else a commit is not delayed while no other is open
     service = await environment.serve(server.url(), POOL_MIN_SIZE="10", POOL_MAX_SIZE="10", MAX_WAITING="50")
     crowd = Crowd(service, CROWD)
-    answers = await crowd.saturate(1)  # the users' own rows are made
+    answers = await crowd.saturate(1)  # creates the rows in users
     began = monotonic()
     full = await crowd.saturate(PEAK_SECONDS)
     peak = served(full, began, PEAK_SECONDS)
@@ -96,16 +98,16 @@ async def overload(environment: Environment) -> None:
     check_refusals(environment, offered, await probing)
     told = sum(answer.succeeded for answer in chain(answers, full, offered))
     ((rows,),) = await server.execute("select count(*) from tasks")
-    environment.require(rows == told, f"{rows} tasks are there, and {told} were acknowledged")
+    environment.require(rows == told, f"{rows} tasks exist, and {told} were acknowledged")
 
 
 def served(answers: list[Answer], since: float, seconds: float) -> float:
-    """How many calls a second succeeded in that time."""
+    """Successful calls per second in that time."""
     return sum(answer.succeeded and since <= answer.ended < since + seconds for answer in answers) / seconds
 
 
 async def connection_limit(environment: Environment) -> None:
-    """no more connections than 2 for the service's role, then none"""
+    """the service's role may have 2 connections, then none"""
     server, load = await environment.usual()
     await server.execute("alter role task_app connection limit 2")
     await server.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'task_app'")

@@ -1,4 +1,4 @@
-"""PostgreSQL servers that can be killed, frozen, copied and promoted. They listen on a port of 127.0.0.1."""
+"""PostgreSQL servers on 127.0.0.1 that can be killed, frozen, copied and promoted."""
 
 import asyncio
 import os
@@ -17,17 +17,17 @@ from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
 from tests.ports import free_port
 
 ACCEPT_SECONDS = 20
-"""A server that has not started, or stopped, after so long never will."""
+"""Longest wait for a server to start or stop."""
 
 BACKENDS: LiteralString = "select pid from pg_stat_activity where application_name = 'task-service'"
 
 
 def prepare(folder: Path) -> None:
-    """Makes the data that every server starts from: roles, and tables without a task."""
+    """Create the data that every server starts from: roles and empty tables."""
     with embedded_postgres(folder) as url_of:
         tasks = url_of("tasks")
         with psycopg.connect(tasks, autocommit=True) as admin:
-            admin.execute("create role task_app login")  # no superuser: connection limits do not hold for those
+            admin.execute("create role task_app login")  # not a superuser: they have no connection limits
             admin.execute("alter database tasks owner to task_app")
         migrate(tasks.replace("postgres@", "task_app@", 1))
         with psycopg.connect(tasks, autocommit=True) as admin:
@@ -53,7 +53,7 @@ class Server:
 
     @classmethod
     def copy(cls, prepared: Path, folder: Path) -> "Server":
-        """A server, not started, on a copy of a stopped one's data."""
+        """A server, not started, on a copy of a stopped server's data."""
         subprocess.run(["/bin/cp", "-a", prepared, folder], check=True)
         return cls(folder)
 
@@ -74,7 +74,7 @@ class Server:
         return Server(folder)
 
     def url(self, user: str = "task_app", database: str = "tasks", port: int = 0) -> str:
-        """Where `user` reaches `database`; through the proxy on `port` if one is given."""
+        """The URL of `database` for `user`, through the proxy on `port` if one is given."""
         return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
 
     async def start(self) -> None:
@@ -89,7 +89,7 @@ class Server:
         await self.accepting()
 
     def _surroundings(self) -> dict[str, Any]:
-        """Arguments for subprocess: PostgreSQL refuses to be run by root, who runs it as the owner of the data."""
+        """Arguments for subprocess. PostgreSQL refuses root, so root runs it as the owner of the data."""
         owner = self.folder.stat()
         account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         return {"cwd": self.folder, "env": ENVIRONMENT, **account}
@@ -112,29 +112,29 @@ class Server:
             self._process = None
 
     def kill(self) -> None:
-        """Ends every process at once, as if the machine had lost its power."""
+        """Kill every process, as a power failure would."""
         if self._process:
             self._each(psutil.Process.kill)
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Stops every process where it stands."""
+        """Suspend every process."""
         self._each(psutil.Process.suspend)
 
     def thaw(self) -> None:
-        """Lets a frozen server go on."""
+        """Resume a frozen server."""
         self._each(psutil.Process.resume)
 
     def _each(self, act: Callable[[psutil.Process], None]) -> None:
-        """Does it to every process, first to the one that starts the others."""
+        """Call `act` for every process, the postmaster first, since it starts the others."""
         for first in [psutil.Process(self._process.pid)] if self._process else []:
             for process in (first, *first.children()):
-                with suppress(psutil.NoSuchProcess):  # they come and go
+                with suppress(psutil.NoSuchProcess):  # backends end at any time
                     act(process)
 
     async def close(self) -> None:
-        """Ends the server, frozen or not; a killed one once more, to give back its shared memory."""
+        """Stop the server, frozen or not. A killed one is started again first, to release its shared memory."""
         if not self._process:
             await self.start()
         self.thaw()
@@ -151,5 +151,5 @@ class Server:
             return await cursor.fetchall() if cursor.description else []
 
     async def backends(self) -> list[int]:
-        """The processes that serve our service, the one used last at the end."""
+        """The backends of the service's connections, the last used one at the end."""
         return [pid for (pid,) in await self.execute(BACKENDS + " order by state_change")]

@@ -1,4 +1,4 @@
-"""Faults and changes on our own side: processes that die or stop, schema changes, migrators, bad addresses."""
+"""The service's processes and deployment: killed workers, stops, schema changes, migrations, bad addresses."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tests.faults.service_process import ServiceProcess
 SCHEMA_CHANGES: tuple[LiteralString, ...] = (
     "alter table tasks add column priority integer",
     "create index concurrently tasks_by_priority on tasks (user_id, priority)",
-    "alter table tasks alter column description type varchar",  # what the statements return is of another type now
+    "alter table tasks alter column description type varchar",  # changes the result type of the statements
     "alter table tasks alter column description type text",
     "drop index concurrently tasks_by_priority",
     "alter table tasks drop column priority",
@@ -30,11 +30,11 @@ LOG_SECONDS = 5.0
 """The service counts the database as away after its third attempt to connect, and logs that then."""
 
 REPLACED = 6.0
-"""Seconds: uvicorn looks twice a second, and waits for 5 s when a worker dies as it is asked whether it lives."""
+"""Seconds. uvicorn checks twice a second, and waits 5 s for a worker that dies during the check."""
 
 
 async def worker_killed(environment: Environment) -> None:
-    """kill -9 of one of two workers: the other serves on, and a new one comes"""
+    """kill -9 of one of two workers: the other continues, and a new one starts"""
     server, load = await environment.usual(WORKERS="2")
     environment.expected_restarts = 1
     environment.hangs_up = True
@@ -55,7 +55,7 @@ async def worker_killed(environment: Environment) -> None:
 
 
 async def rolling_stop(environment: Environment) -> None:
-    """SIGTERM under load: /readyz says so first, and what is under way is finished"""
+    """SIGTERM under load: /readyz is 503 first, and pending requests are finished"""
     server, load = await environment.usual()
     environment.hangs_up = True
     service, delay = load.service, load.service.settings.shutdown_delay
@@ -70,7 +70,7 @@ async def rolling_stop(environment: Environment) -> None:
         environment.require((await service.get("/readyz")).status == 503, "/readyz says ready")
         slow = asyncio.create_task(writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "free"}))
         await asyncio.sleep(0.5)
-    environment.require((await slow).status == 200, "a call under way is not finished")
+    environment.require((await slow).status == 200, "a pending request is not finished")
     environment.require(await service.ended() == 0, "the service does not end with status 0")
     environment.notes.append(f"ended after {monotonic() - told_at:.1f} s")
     early = sum(not answer.succeeded and answer.began < told_at + delay for answer in load.answers)
@@ -78,7 +78,7 @@ async def rolling_stop(environment: Environment) -> None:
 
 
 async def schema_change(environment: Environment) -> None:
-    """a column and an index made and dropped, and a type changed, under prepared statements: no call fails"""
+    """a column and an index created and dropped, and a type changed, under prepared statements: no call fails"""
     server, load = await environment.usual()
     for change in SCHEMA_CHANGES:
         await server.execute(change)
@@ -89,7 +89,7 @@ async def schema_change(environment: Environment) -> None:
 
 
 async def migrators(environment: Environment) -> None:
-    """two migrators at once; one killed half-way, and another after it"""
+    """two migrations at once; one killed halfway, and another after it"""
     server = await environment.server()
     await server.execute("create database twice owner task_app")
     await server.execute("create database killed owner task_app")
@@ -101,7 +101,7 @@ async def migrators(environment: Environment) -> None:
         await blocker.execute("create table users (id uuid primary key)")
         await blocker.execute("alter table users owner to task_app")
         async with blocker.transaction():
-            await blocker.execute("lock table users")  # which the second migration refers to
+            await blocker.execute("lock table users")  # the second migration refers to it
             half_way = await migrator(server, "killed")
             while not await server.execute("select pid from pg_locks where not granted"):
                 await asyncio.sleep(0.02)
@@ -111,12 +111,12 @@ async def migrators(environment: Environment) -> None:
     printed = (await next_one.communicate())[0].decode()
     environment.require(next_one.returncode == 0, "the next one fails")
     environment.require(
-        all(name in printed for name in bundled()[1:]), "the next one did not do what the killed one left"
+        all(name in printed for name in bundled()[1:]), "the next one did not complete the killed one's migrations"
     )
 
 
 async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:
-    """`python -m service migrate`, under way."""
+    """A running `python -m service migrate`."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service", "migrate"),
         cwd=ROOT,
@@ -126,7 +126,7 @@ async def migrator(server: Server, database: str) -> asyncio.subprocess.Process:
 
 
 async def bad_address(environment: Environment) -> None:
-    """a host that does not exist; a wrong password, made right after a while: the service starts all the same"""
+    """a host that does not exist; a wrong password, corrected later: the service starts in both cases"""
     server = await environment.server()
     await starved(environment, await environment.serve("postgresql://guarded:a-wrong-one@nowhere.invalid/tasks"))
     service = await environment.serve(server.url("guarded:a-wrong-one"))
@@ -138,7 +138,7 @@ async def bad_address(environment: Environment) -> None:
 
 
 async def starved(environment: Environment, service: ServiceProcess) -> None:
-    """Checks that a service without a database answers, says what is wrong, and gives nothing away."""
+    """Check that a service without a database responds, logs the reason, and logs no password."""
     caller = service.caller()
     environment.require(
         (await caller.call("list_tasks", "GET", caller.tasks)).status == 503, "no refusal without a database"

@@ -1,4 +1,4 @@
-"""Faults of a pair of servers: the primary that is lost, and the standby that is."""
+"""Replication: the primary or the standby is lost."""
 
 import asyncio
 from time import monotonic
@@ -13,7 +13,7 @@ CANCEL: LiteralString = "select pg_cancel_backend(pid) from pg_stat_activity whe
 
 
 async def pair(environment: Environment) -> tuple[Server, Server, Load]:
-    """A primary that acknowledges what its standby has too, the standby, and load on the two-host URL of both."""
+    """A primary, its synchronous standby, and load on the URL that names both."""
     primary = await environment.server()
     standby = await environment.standby(primary)
     await primary.execute("alter system set synchronous_standby_names = 'standby'")
@@ -24,12 +24,12 @@ async def pair(environment: Environment) -> tuple[Server, Server, Load]:
 
 
 def both(primary: Server, standby: Server) -> str:
-    """The URL that names both, whichever is the primary."""
+    """The URL that names both hosts."""
     return primary.url().replace("/tasks", f",127.0.0.1:{standby.port}/tasks")
 
 
 async def promote(environment: Environment, standby: Server, load: Load) -> None:
-    """Makes the standby the primary, and waits for the load to find it."""
+    """Promote the standby, and wait until the load reaches it."""
     await asyncio.sleep(1)
     await standby.execute("select pg_promote()")
     environment.reference = standby
@@ -44,13 +44,13 @@ async def failover_sync(environment: Environment) -> None:
 
 
 async def failover_async(environment: Environment) -> None:
-    """the same with a standby that lags: acknowledged writes must be lost here, and the checker must see it"""
+    """the same with a standby that lags: acknowledged writes are lost, and the checker must detect it"""
     primary = await environment.server()
     proxy = await environment.proxy(primary)
     standby = await environment.standby(primary, proxy.port)
     load = await environment.start_load(both(primary, standby))
     environment.expects_loss = True
-    environment.notes.append("what is lost here shows that the checker can see it")
+    environment.notes.append("the loss is expected: the checker must detect it")
     proxy.freeze()
     await asyncio.sleep(1)
     primary.kill()
@@ -75,16 +75,18 @@ async def standby_gone(environment: Environment) -> None:
         for answer in writer.answers
     )
     environment.notes.append(f"{cancelled} waits cancelled")
-    environment.require(cancelled > 20, "hardly any wait was there to be cancelled")
-    environment.require(not acknowledged, f"{acknowledged} writes acknowledged that no standby has")
+    environment.require(cancelled > 20, "hardly any wait was cancelled")
+    environment.require(not acknowledged, f"{acknowledged} writes acknowledged without the standby")
     reads = [answer.succeeded for reader in load.readers for answer in reader.answers if answer.began > stopped_at]
-    environment.require(all(reads), f"{reads.count(False)} of {len(reads)} reads refused, which wait for no standby")
+    environment.require(
+        all(reads), f"{reads.count(False)} of {len(reads)} reads refused, although reads need no standby"
+    )
     await standby.start()
     await load.healed()
 
 
 async def read_only(environment: Environment) -> None:
-    """a primary that takes no more writes, for 3 s: they are refused, reads are not"""
+    """a read-only primary for 3 s: writes are refused, reads are not"""
     server, load = await environment.usual()
     await server.execute("alter system set default_transaction_read_only = on")
     await server.execute("select pg_reload_conf()")

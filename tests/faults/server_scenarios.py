@@ -1,4 +1,4 @@
-"""Faults of the PostgreSQL server itself: what is killed, stopped, frozen, or full."""
+"""The PostgreSQL server: killed, stopped, frozen, or its disk full."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ CANCEL: LiteralString = f"select pg_cancel_backend(pid) from ({BACKENDS} and sta
 
 
 async def backend_killed(environment: Environment) -> None:
-    """kill -9 of one backend, for which PostgreSQL restarts them all"""
+    """kill -9 of one backend: PostgreSQL restarts all"""
     server, load = await environment.usual()
     os.kill((await server.backends())[-1], signal.SIGKILL)
     await asyncio.sleep(0.1)
@@ -38,7 +38,7 @@ async def terminate_storm(environment: Environment) -> None:
     pairs = [pair for reader in load.readers for pair in pairwise(reader.answers)]
     failed_twice = sum(not (first.succeeded or second.succeeded) for first, second in pairs) / len(pairs)
     environment.notes.append(f"reads that failed twice: {failed_twice:.2%}")
-    environment.require(failed_twice < 0.01, "reads fail although they are tried again")
+    environment.require(failed_twice < 0.01, "reads fail although they are retried")
 
 
 async def cancel_storm(environment: Environment) -> None:
@@ -47,19 +47,19 @@ async def cancel_storm(environment: Environment) -> None:
     before = set(await server.backends())
     cancelled = 0
     async with await server.session() as session, await server.session() as blocker, blocker.transaction():
-        await blocker.execute("lock table tasks in share row exclusive mode")  # readers pass, writers wait
+        await blocker.execute("lock table tasks in share row exclusive mode")  # reads are not blocked, writes are
         for _ in range(30):
             await asyncio.sleep(0.1)
             cancelled += len(await (await session.execute(CANCEL)).fetchall())
     await load.healed()
     lost = len(before.difference(await server.backends()))
     environment.notes.append(f"{cancelled} statements cancelled")
-    environment.require(cancelled > 30, "hardly anything was there to be cancelled")
-    environment.require(not lost, f"{lost} connections were given up")
+    environment.require(cancelled > 30, "hardly any statement was cancelled")
+    environment.require(not lost, f"{lost} connections were closed")
 
 
 async def fast_restart(environment: Environment) -> None:
-    """the server restarted, the fast way"""
+    """the server restarted by a fast shutdown"""
     server, load = await environment.usual()
     await server.stop()
     await asyncio.sleep(1)
@@ -83,17 +83,17 @@ async def frozen_server(environment: Environment) -> None:
     for _ in range(5):
         await asyncio.sleep(1)
         alive = await load.service.get("/livez")
-        environment.require(alive.succeeded and alive.seconds < 0.1, "/livez waits for the database")
+        environment.require(alive.succeeded and alive.seconds < 0.1, "/livez depends on the database")
     environment.require((await load.service.get("/readyz")).status == 503, "/readyz says ready")
     server.thaw()
     await load.healed()
 
 
 async def frozen_backend(environment: Environment) -> None:
-    """the backend used last frozen for 3 s: only its own calls are slow"""
+    """the last used backend frozen for 3 s: only its own calls are slow"""
     server, load = await environment.usual()
     async with await server.session() as session:
-        while True:  # until it is caught at rest, without a lock that others need
+        while True:  # until it is idle, without a lock that other backends need
             backend = (await server.backends())[-1]
             os.kill(backend, signal.SIGSTOP)
             if await (await session.execute(AT_REST, (backend,))).fetchall():
@@ -110,12 +110,12 @@ async def frozen_backend(environment: Environment) -> None:
 
 
 async def full_disk(environment: Environment) -> None:
-    """no room on the server's disk for 2 s: writes are refused, reads are not"""
+    """the server's disk full for 2 s: writes are refused, reads are not"""
     disk = environment.folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "size=160m", "faults", disk], capture_output=True)
     if mounted.returncode:
-        raise Skipped("only root may mount the small disk that it needs")
+        raise Skipped("it mounts a small disk, which only root may do")
     environment.ending.callback(lambda: subprocess.run(["/bin/umount", disk], check=True))
     server = await environment.server(disk / "server")
     load = await environment.start_load(server.url())
@@ -135,7 +135,7 @@ async def full_disk(environment: Environment) -> None:
 
 
 def fill(ballast: Path) -> None:
-    """Takes all the room that there is."""
+    """Fill the disk."""
     with ballast.open("wb", buffering=0) as file:
         try:
             while file.write(bytes(65536)):

@@ -1,4 +1,4 @@
-"""The service as production runs it: a process of its own, set up by its environment alone."""
+"""The service as in production: a separate process, configured by its environment."""
 
 import asyncio
 import os
@@ -17,19 +17,19 @@ from tests.faults.client import Answer, Caller
 from tests.ports import free_port
 
 DEFAULTS = {
-    "JWT_SECRET": "of services that are there to be tried",
+    "JWT_SECRET": "the secret of the fault scenarios",
     "LOG_LEVEL": "warning",
-    "ACQUIRE_TIMEOUT": "0.5",  # these three are shorter than the service's own, so that faults outlast them sooner
+    "ACQUIRE_TIMEOUT": "0.5",  # these three are shorter than the defaults, so that faults outlast them sooner
     "STATEMENT_TIMEOUT": "1",
     "SHUTDOWN_DELAY": "1",
 }
 
 PATIENCE = 15
-"""Seconds in which it must start, or stop."""
+"""Seconds for it to start or stop."""
 
 
 class ServiceProcess:
-    """`python -m service serve` with `settings` in its environment; it prints to the file `log`."""
+    """`python -m service serve` with `settings` in its environment. Its output goes to the file `log`."""
 
     def __init__(self, log: Path, **settings: str) -> None:
         self.log = log
@@ -42,7 +42,7 @@ class ServiceProcess:
         self._first_workers: set[int] = set()
 
     async def start(self) -> None:
-        """Returns when it answers. Raises TimeoutError, or RuntimeError when it ends instead."""
+        """Start it, and return when it responds. Raises TimeoutError, or RuntimeError when it ends."""
         command = [sys.executable, "-m", "service", "serve"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -56,57 +56,57 @@ class ServiceProcess:
         self._first_workers = set(self.workers())
 
     async def get(self, path: str) -> Answer:
-        """What it answers on a new connection."""
+        """The response on a new connection."""
         caller = Caller(self.settings, self.port, uuid4())
         answer = await caller.call(path, "GET", path)
         caller.close()
         return answer
 
     def caller(self, user_id: UUID | None = None) -> Caller:
-        """A user, whose answers count; one never seen before, unless `user_id` says who."""
+        """A user whose responses count: a new one without `user_id`."""
         self.callers.append(Caller(self.settings, self.port, user_id or uuid4()))
         return self.callers[-1]
 
     def workers(self) -> list[int]:
-        """The processes that serve."""
+        """The process ids of the workers."""
         if not self._process or self._process.poll() is not None:
             return []
         if self.settings.workers == 1:
             return [self._process.pid]
         found = []
         for child in psutil.Process(self._process.pid).children():
-            with suppress(psutil.NoSuchProcess):  # a dead one is among them until it is buried
+            with suppress(psutil.NoSuchProcess):  # a child may end meanwhile
                 if "spawn_main" in " ".join(child.cmdline()):
                     found.append(child.pid)
         return found
 
     @property
     def restarts(self) -> int:
-        """How many of the workers that began are gone, although nobody told them to stop."""
+        """How many of the first workers have ended without a SIGTERM."""
         return 0 if self.stopping else len(self._first_workers.difference(self.workers()))
 
     def errors(self) -> list[str]:
-        """What it logged as its own error: the kind, and the place."""
+        """The errors that it logged: message, type and last frame."""
         lines = (msgspec.json.decode(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{"))
         logged = (line for line in lines if line["level"] == "error")
         return sorted({f"{line['message']} {line.get('error')} {line.get('frames', [''])[-1]}" for line in logged})
 
     def memory(self) -> float:
-        """Megabytes that the workers hold."""
+        """Resident memory of the workers, in MB."""
         return sum(psutil.Process(pid).memory_info().rss for pid in self.workers()) / 1e6
 
     def terminate(self) -> None:
-        """Tells it to stop, as a deployment does."""
+        """Send SIGTERM, as a deployment does."""
         self.stopping = True
         if self._process:
             self._process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> int:
-        """The status with which it ends. Raises subprocess.TimeoutExpired."""
+        """Wait for its end. Returns the exit status. Raises subprocess.TimeoutExpired."""
         return await asyncio.to_thread(self._process.wait, PATIENCE) if self._process else 0
 
     async def close(self) -> None:
-        """Ends it and its workers at once."""
+        """Kill it and its workers."""
         for caller in self.callers:
             caller.close()
         if self._process:

@@ -1,4 +1,4 @@
-"""The checker of `make faults`: what it must not overlook. The faults themselves take minutes, and are no tests."""
+"""The checker of `make faults` detects what it must. The scenarios take minutes and are not tests."""
 
 import asyncio
 import json
@@ -8,9 +8,10 @@ import pytest
 
 from tests.faults.client import Answer, p99
 from tests.faults.crowd import Crowd
-from tests.faults.journal import UNKNOWN, Journal
+from tests.faults.journal import Journal
 from tests.faults.pool_scenarios import served
 from tests.faults.service_process import ServiceProcess
+from tests.serving import UNKNOWN
 
 
 def answer(status: int, type: str = "about:blank") -> Answer:
@@ -23,7 +24,7 @@ DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), 
 
 
 @pytest.mark.parametrize(
-    ("told", "titles", "lost", "twice", "undeclared"),
+    ("response", "titles", "lost", "twice", "undeclared"),
     [
         (DONE, ["a"], 0, 0, 0),
         (DONE, [], 1, 0, 0),
@@ -38,18 +39,18 @@ DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), 
         (answer(422), ["a"], 1, 0, 0),
     ],
 )
-def test_journal_tells_what_is_there_from_what_was_told(
-    told: Answer, titles: list[str], lost: int, twice: int, undeclared: int
+def test_journal_compares_the_table_with_the_responses(
+    response: Answer, titles: list[str], lost: int, twice: int, undeclared: int
 ) -> None:
     journal = Journal()
-    journal.note("a", "a", told)
+    journal.note("a", "a", response)
 
     difference = journal.compare(titles)
 
     assert (difference.lost, difference.twice, difference.undeclared) == (lost, twice, undeclared)
 
 
-def test_journal_holds_each_task_to_its_last_acknowledged_title() -> None:
+def test_journal_expects_the_last_acknowledged_title() -> None:
     journal = Journal()
     journal.note("a", "a", DONE)
     journal.note("a", "a, edited", DONE)
@@ -60,7 +61,7 @@ def test_journal_holds_each_task_to_its_last_acknowledged_title() -> None:
     assert journal.compare(["a"]).lost == 1
 
 
-def test_journal_counts_tasks_that_vanish_under_their_writers() -> None:
+def test_journal_counts_acknowledged_tasks_that_are_missing() -> None:
     journal = Journal()
     journal.note("a", "a", DONE)
     journal.note("a", "a, edited", answer(404))
@@ -68,18 +69,18 @@ def test_journal_counts_tasks_that_vanish_under_their_writers() -> None:
     assert journal.missing == 1
 
 
-def test_problem_is_none_without_what_frontends_rely_on() -> None:
+def test_problem_is_none_without_type_status_or_retry_after() -> None:
     assert answer(503).problem
     assert Answer("get_task", 0, 1, 503, {"content-type": "text/plain"}, answer(503).body).problem is None
     assert Answer("get_task", 0, 1, 503, {"content-type": "application/problem+json"}, answer(503).body).problem is None
     assert Answer("get_task", 0, 1, 500, answer(503).fields, answer(503).body).problem is None
 
 
-async def test_crowd_calls_by_the_clock_although_nobody_is_answered(tmp_path: Path) -> None:
+async def test_crowd_keeps_its_rate_without_responses(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path / "log", DATABASE_URL="postgresql://127.0.0.1/nowhere")  # it is not started
     waiting: list[asyncio.StreamWriter] = []
 
-    async def answer_when_all_have_called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_when_all_have_called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         waiting.append(writer)
         if len(waiting) == 20:
@@ -87,14 +88,14 @@ async def test_crowd_calls_by_the_clock_although_nobody_is_answered(tmp_path: Pa
                 caller.write(b"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n")
                 caller.close()
 
-    async with await asyncio.start_server(answer_when_all_have_called, "127.0.0.1", service.port):
+    async with await asyncio.start_server(respond_when_all_have_called, "127.0.0.1", service.port):
         answers = await Crowd(service, 2).offer(rate=1000, calls=20)
 
     assert [answer.status for answer in answers] == [201] * 20
     await service.close()
 
 
-def test_served_counts_what_succeeded_in_its_time() -> None:
+def test_served_counts_successes_within_the_period() -> None:
     def ended(moment: float, status: int) -> Answer:
         return Answer("create_task", 0, moment, status)
 
@@ -103,5 +104,5 @@ def test_served_counts_what_succeeded_in_its_time() -> None:
     assert served(answers, 10, 2) == 1
 
 
-def test_p99_is_what_one_answer_in_a_hundred_exceeds() -> None:
+def test_p99_is_the_99th_percentile() -> None:
     assert p99(Answer("create_task", 0, seconds) for seconds in range(200)) == 198

@@ -1,4 +1,4 @@
-"""The command: tries inputs that nobody wrote on a service of its own, prints a table, and fails if one did harm."""
+"""The command: sends generated inputs to a new service, prints a table, and fails on an unexpected response."""
 
 import argparse
 import random
@@ -22,19 +22,24 @@ KINDS: dict[str, tuple[Callable[[Target, Tally, int, int], None], int]] = {
     "bodies": (bodies.fuzz, 6000),
     "messages": (messages.fuzz, 4000),
 }
-"""What is tried, and how many cases of it at least."""
+"""The kinds of input, and the least number of cases of each."""
 
 
 def main() -> None:
-    """Tries the kinds that are named, or all. Exits with status 1 when something failed."""
+    """Try the named kinds, or all. Exits with status 1 on a failure."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Send generated inputs.")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="to try the same cases again")
-    parser.add_argument("--scale", type=float, default=1, help="times as many cases (1)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.randrange(2**32),
+        help="the seed of the generator: the same seed gives the same cases (default: random)",
+    )
+    parser.add_argument("--scale", type=float, default=1, help="factor for the number of cases (default: 1)")
     given = parser.parse_args()
     if unknown := set(given.kinds) - set(KINDS):
         parser.error(f"no such kind: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is running is ended in any case
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes are stopped
     print(f"seed {given.seed}")
     print(COLUMNS.format(*HEADINGS))
     began = time.monotonic()
@@ -51,7 +56,7 @@ def main() -> None:
                 cases += tally.cases
                 failures += tally.failures
             if (state := service.state()) != service.state_at_start:
-                failures.append(f"What another user is told has changed, or an error was logged: {state}")
+                failures.append(f"Another user's tasks changed, or an error was logged: {state}")
             grown = (service.memory() - memory) / 1e6
     print(f"{cases} cases in {time.monotonic() - began:.0f} s; the service's memory grew by {grown:.0f} MB")
     for failure in failures:

@@ -1,4 +1,4 @@
-"""Bodies: documents near those that are taken, any JSON, and bytes that are none; with what must become of each."""
+"""Bodies: nearly valid documents, any JSON, and bytes that are not JSON, each with the expected result."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ READ = {
     "complete_task": {"completed"},
 }
 NEEDED = READ | {"create_task": {"title"}}
-"""One of these must be there."""
+"""At least one of these is required."""
 
 GOOD = {"title": "x", "description": "y", "completed": True}
 
@@ -42,7 +42,7 @@ MEMBERS = {
 
 @st.composite
 def documents(draw: st.DrawFn) -> bytes:
-    """A document as bytes: as JSON is written, or nearly so."""
+    """A document as JSON, or as nearly valid JSON."""
     document = draw(near(GOOD, MEMBERS) | values)
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
     data = text.encode(draw(st.sampled_from(["utf-8"] * 8 + ["utf-8-sig", "utf-16"])), "surrogatepass")
@@ -53,13 +53,13 @@ def documents(draw: st.DrawFn) -> bytes:
 
 
 def chunked(body: bytes, size: int) -> bytes:
-    """The body in chunks of so many bytes."""
+    """The body in chunks of `size` bytes."""
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
-    """Each body goes to one of the operations that take one, whole or in chunks."""
+    """Send each body to an operation that has one, whole or in chunks."""
     allowed = documented(target)
 
     with Line(target.address, tally) as line:
@@ -85,18 +85,18 @@ def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
 
 
 class Members(list[tuple[str, Any]]):
-    """The members of an object, with those that come twice."""
+    """The members of an object, duplicates included."""
 
 
 def task_of(operation: str, body: bytes) -> dict[str, Any] | None:
-    """What the task must have after this body; None when it must be refused."""
+    """The members that the task must have after this body; None when the body must be refused."""
     if operation == "complete_task" and not body:
         return {}
     try:
         document = json.loads(
             body.decode("utf-8-sig"), object_pairs_hook=Members, parse_constant=int
-        )  # no NaN is an int
-        json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        )  # NaN raises ValueError
+        json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate raises ValueError
     except ValueError:
         return None
     if operation == "complete_task" and document is None:

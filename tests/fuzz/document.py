@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI document allows, and whatever it forbids: schemathesis, in all of its phases."""
+"""Requests that the OpenAPI document allows and forbids, by schemathesis in all of its phases."""
 
 from uuid import UUID
 
@@ -11,11 +11,11 @@ from tests.hostile.target import Target
 from tests.wire import Address
 
 EXAMPLES = 60
-"""Of each operation in a pass. More of them, and the lists of the pass's user would grow too long to be read often."""
+"""For each operation in a pass. With more, the lists of the pass's user would grow too long."""
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
-    """Passes, each as a user of its own, until there are cases enough. In the last one the path may be anybody's."""
+    """Passes with a new user each, until there are enough cases. In the last one the path has any user's id."""
     users = 0
     while tally.cases < cases and not tally.failures:
         users += 1
@@ -32,7 +32,7 @@ def one_pass(address: Address, tally: Tally, seed: int, authorization: str, para
             "headers": {"Authorization": authorization},
             "parameters": parameters,
             "generation": {"max-examples": EXAMPLES, "database": "none"},
-            # no schema can say of which list a cursor is, nor for which task a key was used before
+            # no schema can say to which list a cursor belongs, or which task has used an idempotency key
             "checks": {"positive_data_acceptance": {"enabled": False}},
         }
     )

@@ -1,4 +1,4 @@
-"""Examples that hypothesis makes: any JSON, objects near a good one; and attempting as many as are asked for."""
+"""Examples by hypothesis: any JSON, and objects near a valid one."""
 
 import traceback
 from collections.abc import Callable
@@ -19,12 +19,12 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
-"""Any JSON that is small, and NaN and the infinities, which are none."""
+"""Small JSON values, and NaN and the infinities, which are not JSON."""
 
 
 @st.composite
 def near(draw: st.DrawFn, good: dict[str, Any], members: dict[str, SearchStrategy[Any]]) -> dict[str, Any]:
-    """The good object, with up to three of the members left out, put in or changed."""
+    """The valid object with up to three members removed, added or changed."""
     changed = dict(good)
     for name in draw(st.lists(st.sampled_from(list(members)), max_size=3)):
         if name in changed and draw(st.booleans()):
@@ -35,7 +35,7 @@ def near(draw: st.DrawFn, good: dict[str, Any], members: dict[str, SearchStrateg
 
 
 def run(tally: Tally, examples: SearchStrategy[T], attempt: Callable[[T], object], cases: int, seed: int) -> None:
-    """Attempts that many examples, or fewer when one fails: that one is noted."""
+    """Attempt `cases` examples, or fewer when one fails. The failure is recorded."""
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -43,7 +43,7 @@ def run(tally: Tally, examples: SearchStrategy[T], attempt: Callable[[T], object
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],  # to find a simpler one that fails may take minutes
+        phases=[Phase.generate],  # shrinking may take minutes
     )
     @hypothesis.given(examples)
     def each(example: T) -> None:
@@ -56,5 +56,5 @@ def run(tally: Tally, examples: SearchStrategy[T], attempt: Callable[[T], object
 
     try:
         each()
-    except Exception as error:  # whatever it is, the other kinds are still worth trying
+    except Exception as error:  # the other kinds still run
         tally.failures.append("".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""What came back: how many cases, which statuses, which failures; and what must never come back."""
+"""Counts of cases, statuses and failures; and the checks that every response must pass."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ HEADINGS = ("kind", "cases", "5xx", "failures", "answers")
 
 
 class Tally:
-    """The cases of one kind. `statuses` counts every answer, of which a case may have several, or none (0)."""
+    """The cases of one kind. `statuses` counts responses; a case may have several, or none (0)."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -23,14 +23,14 @@ class Tally:
         self.failures: list[str] = []
 
     def row(self) -> str:
-        """The kind's line of the table."""
+        """The line of the table."""
         broken = sum(number for status, number in self.statuses.items() if status >= 500)
         answers = ", ".join(f"{status}: {number}" for status, number in sorted(self.statuses.items()))
         return COLUMNS.format(self.kind, self.cases, broken, len(self.failures), answers)
 
 
 class Line:
-    """A connection, made anew when it has ended. What comes on it is counted, and held to what is promised."""
+    """A connection, opened again after it has ended. Its responses are counted and checked."""
 
     def __init__(self, address: Address, tally: Tally) -> None:
         self._address = address
@@ -45,7 +45,7 @@ class Line:
             self._wire.__exit__()
 
     def ask(self, sent: bytes, documented: set[int]) -> Answer:
-        """The answer to a request. Fails on one that is not promised, and on none for ten seconds."""
+        """The response to a request. Fails on an undocumented one, and without one for ten seconds."""
         with ExitStack() as ending:
             wire = ending.enter_context(self._wire or Wire(self._address))
             self._wire = None
@@ -59,7 +59,7 @@ class Line:
 
 
 def assert_promised(answer: Answer, documented: set[int]) -> None:
-    """Fails on an answer that has another status, or blames the service, or is a refusal and no problem document."""
+    """Fail on an undocumented status, on 5xx, and on an error without a problem document."""
     assert answer.status in documented, f"{answer.status} is not documented"
     assert answer.status < 500, answer.body
     if answer.status >= 400:
@@ -67,7 +67,7 @@ def assert_promised(answer: Answer, documented: set[int]) -> None:
 
 
 def documented(target: Target) -> dict[str, set[int]]:
-    """The statuses that each operation may answer with, as the service itself says; and all of them, by the name ""."""
+    """The documented statuses of each operation; under the name "", all of them."""
     document: dict[str, Any] = json.loads(target.ask(request("GET", "/openapi.json")).body)
     unreached = {kind.status for kind in BEFORE_ROUTING}
     found = {

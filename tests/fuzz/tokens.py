@@ -42,7 +42,7 @@ CLAIMS = {
 
 @st.composite
 def changed(draw: st.DrawFn, token: str) -> str:
-    """The token with some of it replaced, its parts in another order, or one of them with a bit flipped or respelt."""
+    """The token with a part replaced, reordered, with a bit flipped, or with another last character."""
     parts = token.split(".")
     place = draw(st.integers(0, 2))
     match draw(st.sampled_from(["replace", "reorder", "flip", "respell"])):
@@ -87,7 +87,7 @@ def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
 
 def may_be(header: dict[str, Any], claims: dict[str, Any]) -> int:
     """The status that a signed token may get for Eve's tasks, besides 401."""
-    now, slack = time.time(), LEEWAY + 1  # a second to be answered in
+    now, slack = time.time(), LEEWAY + 1  # a second for the response
     moments = {name: claims[name] for name in ("exp", "nbf", "iat") if name in claims}
     good = (
         header.get("alg") == "HS256"

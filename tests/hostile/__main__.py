@@ -1,4 +1,4 @@
-"""The command: sends every hostile input to a service of its own, and prints what was expected and what came."""
+"""The command: sends every hostile input to a new service, and prints the expected and the actual status."""
 
 import signal
 import sys
@@ -15,8 +15,8 @@ COLUMNS = "{:>3}  {:<60} {:>8} {:>5}"
 
 
 def main() -> None:
-    """Prints both tables. Exits with status 1 when an answer was not the expected one, or something is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is running is ended in any case
+    """Print both tables. Exits with status 1 on an unexpected response or a side effect."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes are stopped
     with (
         TemporaryDirectory() as folder,
         embedded_postgres(Path(folder, "postgres"), {"fsync": "off"}) as url_of,
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def send(heading: str, rows: list[Row], target: Target) -> bool:
-    """Whether every answer is the expected one, and the service is afterwards as it was."""
+    """Whether every response is the expected one, and the service is unchanged afterwards."""
     print(f"\n{heading}:\n\n{COLUMNS.format('', 'input', 'expected', 'got')}")
     wrong = 0
     for row in rows:
@@ -45,9 +45,9 @@ def send(heading: str, rows: list[Row], target: Target) -> bool:
         target.ask(row.sent(target), row.method)
     grown = (target.memory() - memory) / 1e6
     state = target.state()
-    print(f"\n{len(rows)} inputs, {wrong} wrong answers. Sent once more, they made the memory grow by {grown:.0f} MB.")
+    print(f"\n{len(rows)} inputs, {wrong} unexpected responses. Memory growth when sent again: {grown:.0f} MB.")
     if state == target.state_at_start:
-        print("No connection is out of the pool, another user's tasks are as before, and no error was logged.")
+        print("Unchanged: no connection in use, the other user's tasks, no error logged.")
     else:
         print(f"CHANGED: {state}")
     return not wrong and state == target.state_at_start and abs(grown) < 10

@@ -1,4 +1,4 @@
-"""Hostile bodies, with a good token."""
+"""Hostile bodies, with a valid token."""
 
 import json
 
@@ -15,11 +15,11 @@ TEXTS = [
     "=cmd|' /C calc'!A0",
     "\x01\x1b[31m\x7f\x85\u2028",
 ]
-"""They mean something elsewhere. Here they are kept as they are."""
+"""Texts with a meaning in other languages. They are stored unchanged."""
 
 
 def post(what: str, status: int, body: bytes | str, *fields: str) -> Row:
-    """The body of a new task."""
+    """A body for create_task."""
     return call(what, status, "POST", "{tasks}", *fields, body=body if isinstance(body, bytes) else body.encode())
 
 
@@ -29,7 +29,7 @@ def title(what: str, status: int, text: str) -> Row:
 
 
 def member(what: str, status: int, text: str) -> Row:
-    """A member that is not read, as JSON."""
+    """An unknown member, as JSON."""
     return post(what, status, '{"title": "x", "more": ' + text + "}")
 
 

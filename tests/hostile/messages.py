@@ -1,4 +1,4 @@
-"""Messages that are no HTTP, or HTTP of a kind that means to be read in two ways."""
+"""Messages that are not HTTP, or ambiguous HTTP (request smuggling)."""
 
 from tests.hostile.row import Row, call
 
@@ -6,7 +6,7 @@ TASK = b'{"title": "x"}'
 
 
 def post(what: str, status: int, *fields: str, body: bytes = TASK) -> Row:
-    """A new task, of which only the fields say how long its body is."""
+    """A create_task request whose fields say how long its body is."""
     return call(what, status, "POST", "{tasks}", *fields, body=body)
 
 

@@ -1,4 +1,4 @@
-"""Hostile paths and queries, with a good token."""
+"""Hostile paths and queries, with a valid token."""
 
 from tests.hostile.row import Row, call
 from tests.hostile.target import EVE

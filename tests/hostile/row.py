@@ -1,4 +1,4 @@
-"""A hostile input and the answer that is expected to it."""
+"""A hostile input and the expected response."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from tests.hostile.target import Target
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`sent` is what goes over the wire, and `method` says whether its answer has a body."""
+    """`sent` makes the bytes to send; `method` says whether the response has a body."""
 
     what: str
     status: int
@@ -17,7 +17,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def call(what: str, status: int, method: str, path: str, *fields: str, body: bytes = b"") -> Row:
-    """A call with a good token of Eve's. `path` may have {tasks}, {task}, {adas_task} and their like in it."""
+    """A request with a valid token of Eve's. `path` may contain attributes of the target, as {tasks}."""
 
     def sent(target: Target) -> bytes:
         return target.authorized(method, path.format_map(vars(target)), *fields, body=body)

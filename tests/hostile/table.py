@@ -1,4 +1,4 @@
-"""All of the rows, and the two services that they are sent to: which differ in whose tokens they trust."""
+"""All rows, and the two services that they are sent to: one trusts a secret, one an issuer's keys."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +9,10 @@ from tests.jwks_server import JwksServer
 from tests.tokens import ED, SECRET, key_set
 
 ROWS = [*tokens.ROWS, *paths.ROWS, *bodies.ROWS, *messages.ROWS]
-"""For the service that trusts a shared secret."""
+"""For a service that trusts a shared secret."""
 
 ISSUER_ROWS = [*tokens.ROWS, *tokens.ISSUER_ROWS]
-"""For the one that trusts an issuer's keys, and its name."""
+"""For a service that trusts an issuer's keys and checks its name."""
 
 NAMED = {"iss": "https://id.example", "aud": "tasks"}
 

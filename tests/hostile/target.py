@@ -1,4 +1,4 @@
-"""The service in a process of its own, and what its callers, of whom one is hostile, know of it."""
+"""The service in a separate process, with two users, one of them hostile."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ from tests.wire import Address, Answer, Wire, request
 
 EVE = "e0e0e0e0-0000-4000-8000-00000000000e"
 FILES = 200
-"""How many the process may have open when it starts."""
+"""The soft limit of open files when the process starts."""
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 class Target:
-    """The service at `address`, where Ada has two tasks, and Eve, who is hostile, has one."""
+    """The service at `address`, where Ada has two tasks, and Eve, the attacker, has one."""
 
     def __init__(
         self, address: Address, memory: Callable[[], int], errors: Callable[[], str], signer: Signer, **named: str
@@ -35,7 +35,7 @@ class Target:
         self.memory = memory
         """Its resident set, in bytes."""
         self.errors = errors
-        """What it has logged of itself: nothing once it was ready, unless something went wrong there."""
+        """The lines that it has logged, without refused /readyz requests."""
         self.signer = signer
         self.named = {name: f'"{value}"' for name, value in named.items()}
         until(lambda: self.answers() and self.ask(request("GET", "/readyz")).status == 200)
@@ -52,24 +52,24 @@ class Target:
         return listens(self.address[1])
 
     def ask(self, sent: bytes, method: str = "GET") -> Answer:
-        """The first answer to what is sent on a connection of its own."""
+        """The first response to `sent`, on a new connection."""
         with Wire(self.address) as wire:
             return wire.send(sent).answer(method)
 
     def claims(self, **changes: str | None) -> str:
-        """The claims of a good token of Eve's, but for `changes`."""
+        """The claims of a valid token of Eve's, with `changes`."""
         return claims(**{"sub": f'"{EVE}"', **self.named, **changes})
 
     def authorization(self, user: str) -> str:
-        """The Authorization of a good token of the user's."""
+        """The Authorization header with a valid token of the user's."""
         return credentials(self.signer, payload=self.claims(sub=f'"{user}"')).decode()
 
     def authorized(self, method: str, path: str, *fields: str, user: str = EVE, body: bytes = b"") -> bytes:
-        """A request with a good token of the user's."""
+        """A request with a valid token of the user's."""
         return request(method, path, f"Authorization: {self.authorization(user)}", *fields, body=body)
 
     def state(self) -> dict[str, Any]:
-        """What Ada is told of her tasks, /readyz of the connections, once none is in use, and the log of errors."""
+        """Ada's tasks, the waiting requests when no connection is in use, and the logged errors."""
         tasks = self.ask(self.authorized("GET", f"/api/{ADA}/tasks", user=ADA)).body
         pool: dict[str, int] = {}
 
@@ -88,7 +88,7 @@ class Target:
 
 @contextmanager
 def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterator[Target]:
-    """The service, as production starts it. `named` are the `iss` and `aud` of its tokens."""
+    """Start the service as in production. `named` are the `iss` and `aud` of its tokens."""
     address = ("127.0.0.1", free_port())
     given = {"PATH": os.environ["PATH"], "PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"}
     few_files = ["sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh"]

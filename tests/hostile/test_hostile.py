@@ -1,7 +1,4 @@
-"""Hostile input over the wire, each with the answer expected, and what is left of it: nothing.
-
-The tables are in tests/hostile. Their numbers are those of the list that they were made from.
-"""
+"""Hostile inputs get the expected responses and leave no trace. The tables are in this folder."""
 
 import json
 from collections.abc import Iterator
@@ -49,12 +46,12 @@ def assert_answer(row: Row, target: Target) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
-def test_hostile_input_gets_its_answer(shared_secret: Target, row: Row) -> None:
+def test_hostile_input_gets_the_expected_response(shared_secret: Target, row: Row) -> None:
     assert_answer(row, shared_secret)
 
 
 @pytest.mark.parametrize("row", ISSUER_ROWS, ids=lambda row: row.what)
-def test_hostile_token_gets_its_answer_where_an_issuer_is_trusted(issued: Target, row: Row) -> None:
+def test_hostile_token_gets_the_expected_response_with_issuer_keys(issued: Target, row: Row) -> None:
     assert_answer(row, issued)
 
 
@@ -66,11 +63,11 @@ def test_hostile_key_ids_share_their_fetches(issued: Target, issuer: JwksServer)
             kid = header_text(STRANGER, kid=f'"key-{number}"')
             wire.send(request("GET", issued.tasks, f"Authorization: {credentials(STRANGER, kid).decode()}"))
         assert {wire.answer().status for wire in wires} == {401}
-    assert issuer.fetches <= before + 2  # the second for those who came during the first
+    assert issuer.fetches <= before + 2  # the second for requests that came during the first
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_hostile_text_is_kept_as_it_is(shared_secret: Target, text: str) -> None:
+def test_hostile_text_is_stored_unchanged(shared_secret: Target, text: str) -> None:
     body = json.dumps({"title": text, "description": text}).encode()
     made = shared_secret.ask(shared_secret.authorized("POST", shared_secret.tasks, body=body))
     found = shared_secret.ask(shared_secret.authorized("GET", made.headers["location"]))
@@ -87,14 +84,14 @@ def test_hostile_pipelining_is_answered_in_order(shared_secret: Target) -> None:
         assert [wire.answer().status for _ in range(100)] == [422, 200] * 50
 
 
-def test_hostile_crowd_is_answered(shared_secret: Target) -> None:
+def test_hostile_connections_past_the_soft_limit_of_files_are_served(shared_secret: Target) -> None:
     with ExitStack() as crowd:
         wires = [crowd.enter_context(Wire(shared_secret.address)) for _ in range(FILES * 2)]
         assert {wire.send(request("GET", "/livez")).answer().status for wire in wires} == {200}
 
 
 @pytest.mark.parametrize(("service", "rows"), [("shared_secret", ROWS), ("issued", ISSUER_ROWS)])
-def test_hostile_inputs_leave_nothing_behind(request: pytest.FixtureRequest, service: str, rows: list[Row]) -> None:
+def test_hostile_inputs_change_nothing(request: pytest.FixtureRequest, service: str, rows: list[Row]) -> None:
     target: Target = request.getfixturevalue(service)
     for row in rows:
         assert_answer(row, target)
