@@ -143,7 +143,7 @@ def serving(**settings: Any) -> Iterator[Api]:
         await stop.wait()
         server.servers[0].close()  # and not server.shutdown(), which always sleeps for 0.1 s
         for connection in list(server.server_state.connections):
-            connection.shutdown()  # a browser keeps some open
+            connection.transport.close()  # a browser keeps some open, and shutdown() would drain them first
         await server.lifespan.shutdown()
 
     with logging_restored(), ThreadPoolExecutor(1) as thread:

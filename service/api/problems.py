@@ -115,7 +115,8 @@ class Problem(Exception):
     def document(self) -> bytes:
         """The problem document, as JSON."""
         type = self.type
-        detail = " ".join(error.msg for error in self.errors) or type.detail
+        shown = self.errors if type is INVALID else ()  # the errors of /readyz are for operators
+        detail = " ".join(error.msg for error in shown) or type.detail
         return msgspec.json.encode(ProblemDocument(type.uri, type.title, type.status, detail, self.errors))
 
 

@@ -23,6 +23,7 @@ def unready(api: Api) -> list[str]:
     if response.status_code == 200:
         return []
     assert refused(response) == "about:blank"
+    assert response.json()["detail"] == "The service is not ready."
     assert {error["type"] for error in response.json()["errors"]} == {"unready"}
     return [error["msg"] for error in response.json()["errors"]]
 
