@@ -48,7 +48,9 @@ class HTTPConnection(TimedConnection):
             excess[self] = None
             if len(excess) > self.limits.connections:
                 # The oldest gives way, not the newest: that may be a probe, which is answered at once.
-                next(iter(excess)).transport.abort()
+                oldest = next(iter(excess))
+                del excess[oldest]  # at once: connection_lost() is called later, and more may arrive before it
+                oldest.transport.abort()
         self.watchdog = LazyTimer(self.on_watchdog)
         self.watch()
         if self.edge.stopping:
@@ -67,12 +69,6 @@ class HTTPConnection(TimedConnection):
         del self.watchdog
         self.cycle = self.active = None
         self.pipeline.clear()
-        self.flow.resume_writing()
-
-    def pause_writing(self) -> None:
-        self.flow.pause_writing()
-
-    def resume_writing(self) -> None:
         self.flow.resume_writing()
 
     def eof_received(self) -> bool:

@@ -42,6 +42,12 @@ class TimedConnection(asyncio.Protocol):
     def end_delay(self) -> None:
         raise NotImplementedError
 
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+
     @property
     def deadline(self) -> float:
         limits = self.limits
