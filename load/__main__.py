@@ -1,4 +1,4 @@
-"""The command line of the load: `python -m load --help`."""
+"""The command line of the load tests: `python -m load --help`."""
 
 import argparse
 import os
@@ -19,11 +19,11 @@ LOCUST = [str(ROOT / ".venv-load" / "bin" / "python"), "-m", "locust", "-f", str
 OPEN_LOOP = [sys.executable, "-m", "load.open_loop"]
 
 SAMPLES = 30
-"""Of the service in a soak."""
+"""The number of samples of the service in a soak test."""
 
 SOAK_SECONDS = 600
 WEB = ("--web", "-P", "--autostart", "--headful", "--class-picker")
-"""Beginnings of the options that ask for locust's web page."""
+"""The prefixes of locust's options that open its web page."""
 
 EPILOG = """
 All other options are locust's own (locust --help): --users, --run-time, --spawn-rate, --csv, --processes, --master,
@@ -33,10 +33,10 @@ All other options are locust's own (locust --help): --users, --run-time, --spawn
 
 
 def main() -> None:
-    """Runs the load, and ends with status 1 when the service did not keep within the bounds."""
+    """Runs the load, and exits with status 1 when the service exceeded its bounds."""
     parser = argparse.ArgumentParser(
         prog="python -m load",
-        description="Puts load on a service of its own, or on the one that --host names.",
+        description="Puts load on a new service with an empty database, or on the service that --host names.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument(
         "--tokens", default=os.environ.get("LOCUST_TOKENS"), metavar="FILE", help="tokens of its users, one a line"
     )
-    parser.add_argument("--metrics", default="", metavar="URLS", help="of its workers, for a soak; spaces between")
+    parser.add_argument(
+        "--metrics", default="", metavar="URLS", help="the metrics of its workers, for a soak; separated by spaces"
+    )
     parser.add_argument("--shape", help="smoke, average (the default), stress, spike or soak")
     parser.add_argument("-t", "--run-time", type=seconds, metavar="TIME", help="measured time, such as 90s or 1h30m")
     parser.add_argument("--rate", type=float, metavar="N", help="open loop: N requests a second, without locust")
@@ -55,8 +57,8 @@ def main() -> None:
         parser.error("--host needs --tokens FILE: tokens of its users, one a line")
     soaks = arguments.shape == "soak"
     if soaks and arguments.host and not arguments.metrics:
-        parser.error("a soak needs --metrics: the addresses of the workers' metrics, with spaces between")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all that was started is ended
+        parser.error("a soak needs --metrics: the addresses of the workers' metrics, separated by spaces")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the context managers end what they started
     try:
         with ExitStack() as stack:
             if arguments.host:
@@ -71,19 +73,19 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if soaks and not failed:
-        flat, words = verdict(samples)
-        print(words)
+        flat, text = verdict(samples)
+        print(text)
         failed = not flat
     sys.exit(failed)
 
 
 def command(target: Target, arguments: argparse.Namespace, rest: list[str]) -> list[str]:
     """The command of the generator: locust, or the open loop."""
-    reached = ["--host", target.host, "--tokens", target.tokens]
+    address = ["--host", target.host, "--tokens", target.tokens]
     if arguments.rate:
         run_time = arguments.run_time or (SOAK_SECONDS if arguments.shape == "soak" else 60)
-        return [*OPEN_LOOP, *reached, "--rate", str(arguments.rate), "--seconds", str(run_time), *rest]
-    chosen = [*LOCUST, *reached, "--loglevel", "WARNING", "--stop-timeout", "10"]
+        return [*OPEN_LOOP, *address, "--rate", str(arguments.rate), "--seconds", str(run_time), *rest]
+    chosen = [*LOCUST, *address, "--loglevel", "WARNING", "--stop-timeout", "10"]
     if arguments.run_time:
         chosen += ["--run-time", str(arguments.run_time)]
     has_page = any(option.startswith(WEB) for option in rest)
@@ -107,7 +109,7 @@ def generator(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watch(process: subprocess.Popen[bytes], target: Target, run_time: int) -> list[Sample]:
-    """Samples of the service while the process runs, printed as they come."""
+    """Samples the service while the process runs, and prints each sample."""
     samples = []
     started = time.monotonic()
     while True:
@@ -121,7 +123,7 @@ def watch(process: subprocess.Popen[bytes], target: Target, run_time: int) -> li
 
 
 def seconds(text: str) -> int:
-    """A time as locust takes it: 90, 90s, 20m, 1h30m."""
+    """Parses a time in the format of locust: 90, 90s, 20m, 1h30m."""
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
     if not found or not any(found.groups()):
         raise argparse.ArgumentTypeError("such as 90s, 20m or 1h30m")

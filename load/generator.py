@@ -1,4 +1,4 @@
-"""The generator of the open loop: a schedule, and connections that carry one request at a time."""
+"""The open-loop generator: sends requests on a schedule, over connections with one request at a time."""
 
 import asyncio
 import ssl
@@ -14,14 +14,14 @@ from load.latency import Results
 from load.traffic import Request, Traffic
 
 TIMEOUT = 10
-"""Seconds without an answer after which a request fails."""
+"""Seconds without a response after which a request fails."""
 
 TICK = 0.001
-"""Seconds between two looks at the schedule: the resolution of uvloop's timers."""
+"""Seconds between two checks of the schedule: the resolution of uvloop's timers."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection with at most one request in flight. It tells the generator of each answer, and when it is lost."""
+    """A connection with at most one request in flight. It reports each response, and its end, to the generator."""
 
     def __init__(self, generator: "Generator") -> None:
         self._generator = generator
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         body, self._body = self._body, b""
         request, self.request = self.request, None
         if request:
-            self._generator.on_answer(request, self._parser.get_status_code(), body)
+            self._generator.on_response(request, self._parser.get_status_code(), body)
         if self._parser.should_keep_alive():
             self._generator.on_idle(self)
 
@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
 
 
 class Generator:
-    """Sends requests over a fixed number of connections. A request that finds none idle waits for the next one."""
+    """Sends requests over a fixed number of connections. A request waits if no connection is idle."""
 
     def __init__(self, host: str, connections: int, traffic: Traffic) -> None:
         parts = urlsplit(host)
@@ -75,7 +75,7 @@ class Generator:
         self._checked = 0.0
         self._is_closing = False
         self._opening: set[asyncio.Task[None]] = set()
-        self.results: Results | None = None  # None while nothing is measured
+        self.results: Results | None = None  # None before and after the measured time
         self.measured_from = 0.0
         self.late: list[float] = []
         self.errors: dict[str, int] = {}
@@ -124,7 +124,7 @@ class Generator:
         else:
             self._idle.append(connection)
 
-    def on_answer(self, request: Request, status: int, body: bytes) -> None:
+    def on_response(self, request: Request, status: int, body: bytes) -> None:
         expected = status == request.status
         if expected and request.operation == "create_task":
             self._traffic.on_created(request, body)
@@ -143,15 +143,15 @@ class Generator:
         if connection in self._idle:
             self._idle.remove(connection)
         if connection.request:
-            self.on_answer(connection.request, 0, b"")
+            self.on_response(connection.request, 0, b"")
         if self._is_closing:
             return
         task = asyncio.ensure_future(self._reopen())
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def on_schedule(self, requests: Iterator[Request], rate: float, seconds: float) -> None:
-        """Starts `rate` requests a second, evenly spaced, and waits for their answers."""
+    async def run_schedule(self, requests: Iterator[Request], rate: float, seconds: float) -> None:
+        """Starts `rate` requests a second, evenly spaced, and waits for their responses."""
         began = time.perf_counter()
         for number in range(int(rate * seconds)):
             due = began + number / rate
@@ -159,14 +159,14 @@ class Generator:
                 self._expire()
                 await asyncio.sleep(TICK)
             if number % 64 == 0:
-                await asyncio.sleep(0)  # a schedule that is behind must not keep answers from being read
+                await asyncio.sleep(0)  # read responses even when the schedule is late
             request = next(requests)
             request.due = due
             self.start(request)
         await self.drain()
 
-    async def all_of(self, requests: Iterable[Request]) -> None:
-        """Sends the requests as fast as the connections allow, as long as there are any."""
+    async def send_all(self, requests: Iterable[Request]) -> None:
+        """Sends the requests as fast as the connections allow. Stops early when no connection is left."""
         for request in requests:
             if not self._connections:
                 break
@@ -184,7 +184,7 @@ class Generator:
             await asyncio.sleep(0.01)
 
     def _expire(self) -> None:
-        """Fails what was sent TIMEOUT seconds ago, and what has waited for a connection for so long."""
+        """Fails the requests that were sent, or have waited for a connection, for more than TIMEOUT seconds."""
         oldest = time.perf_counter() - TIMEOUT
         if self._checked < oldest + TIMEOUT - 1:  # once a second is enough
             self._checked = oldest + TIMEOUT
@@ -194,4 +194,4 @@ class Generator:
         while self._waiting and self._waiting[0].due < oldest:
             request = self._waiting.popleft()
             request.sent = time.perf_counter()
-            self.on_answer(request, 0, b"")
+            self.on_response(request, 0, b"")

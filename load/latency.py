@@ -1,4 +1,4 @@
-"""Latencies of the open loop, and whether they are within the bounds of the locustfile."""
+"""The latencies of the open loop, compared with the bounds of the locustfile."""
 
 import ast
 from array import array
@@ -14,7 +14,7 @@ late; a client that sends only after an answer does not measure that time (coord
 
 
 class Latencies:
-    """Seconds from the scheduled start to the answer, and from the send to the answer, of one operation."""
+    """The latencies of one operation in seconds: from the scheduled start and from the send, to the response."""
 
     def __init__(self) -> None:
         self.scheduled = array("d")
@@ -73,7 +73,7 @@ def cuts(times: Sequence[float]) -> list[float]:
 
 
 def read_bounds() -> dict[str, tuple[float, float, float]]:
-    """The table BOUNDS of the locustfile, read without locust, which is not installed here."""
+    """The table BOUNDS of the locustfile. It is parsed, because locust is not installed in this environment."""
     for node in ast.parse(LOCUSTFILE.read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "BOUNDS":
             bounds: dict[str, tuple[float, float, float]] = ast.literal_eval(node.value)

@@ -1,4 +1,4 @@
-"""Users of the task service, for locust. This is one long file that needs only locust, so that a team can copy it.
+"""Simulated users of the task service, for locust. One long file that needs only locust, so that a team can copy it.
 
     python -m service token --count 200 > tokens.txt
     locust -f locustfile.py --host http://127.0.0.1:4000 --tokens tokens.txt --headless --shape smoke
@@ -89,7 +89,7 @@ class Client(FastHttpUser):
         token = next(RUN.tokens)
         self.path = f"/api/{claims(token)['sub']}/tasks"
         self.authorization = {"Authorization": f"Bearer {token}"}
-        self.etags: dict[str, str] = {}  # of the tasks that this user created, by their ids
+        self.etags: dict[str, str] = {}  # by the id of a task that this user created
         self.is_ready = False
 
     def wait_time(self) -> float:
@@ -104,10 +104,10 @@ class Client(FastHttpUser):
         self.delete_all()
 
     def set_up(self) -> None:
-        """Creates what the user begins with. These requests are not judged."""
+        """Creates the tasks that the user needs. These requests are not judged."""
 
     def delete_all(self) -> None:
-        for task_id in [*self.etags, *self.etags]:  # a second time what the first failed to delete
+        for task_id in [*self.etags, *self.etags]:  # twice, because a deletion may fail
             if task_id in self.etags:
                 self.delete(task_id)
 
@@ -118,7 +118,7 @@ class Client(FastHttpUser):
             self.etags[answer.json()["id"]] = answer.headers["ETag"]
 
     def change(self, name: str, method: str, suffix: str, body: dict[str, Any]) -> None:
-        """Changes one of its tasks, if that is still at the version that this user saw last."""
+        """Changes one of its tasks, with the entity tag that this user received last."""
         if self.etags:
             task_id, etag = random.choice(list(self.etags.items()))
             answer = self.call(name, method, f"/{task_id}{suffix}", (200,), body, {"If-Match": etag})
@@ -147,7 +147,7 @@ class Client(FastHttpUser):
 
 
 class Page(Client):
-    """A person at a page like the one in examples/frontend: reads often, changes a task now and then."""
+    """A user of a page like examples/frontend: reads often, and sometimes changes a task."""
 
     weight = 8
 
@@ -205,7 +205,7 @@ class Page(Client):
 
 
 class Lister(Client):
-    """A person with a long list, who reads all of it, searches it and follows its pages."""
+    """A user with a long list: reads all of it, searches it and follows its pages."""
 
     def set_up(self) -> None:
         for number in range(TASKS_OF_A_LISTER):
@@ -249,7 +249,7 @@ def next_page(answer: Any) -> str:
     return link[link.find("?") : link.find(">")] if link else ""
 
 
-# The rest runs the stages, gives each process its tokens, judges, and writes the report.
+# The rest of the file runs the stages, distributes the tokens, judges the run and writes the report.
 
 
 class Times:
@@ -274,7 +274,7 @@ class Times:
 
 
 class Run:
-    """What this process knows of the run. A worker sends its results to the master and clears them."""
+    """The state of the run in this process. A worker sends its results to the master and clears them."""
 
     def __init__(self) -> None:
         self.stage = ""  # requests that start while this is empty are not judged
@@ -305,7 +305,7 @@ RUN = Run()
 
 
 class Recorder:
-    """Takes the place of locust's request event in a user: records the request, then passes it on to locust."""
+    """Replaces locust's request event in a user: records the request, then passes it on to locust."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -338,7 +338,7 @@ class Profile(LoadTestShape):
         for stage in stages:
             users = max(1, round(stage.users * options.num_users))
             rate = options.spawn_rate or min(50, max(10, users / 10))
-            surplus = self.runner.user_count - users  # stopped at once: locust waits for each group that it stops
+            surplus = self.runner.user_count - users  # users to stop, all in one step: locust waits after each step
             step = users, max(rate, surplus)
             give_up = time.monotonic() + abs(surplus) / step[1] + 60
             while not self.runner.user_count == RUN.ready_users() == users:
@@ -419,7 +419,7 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
     options, RUN.runner = environment.parsed_options, runner
     runner.register_message("stage", lambda environment, msg, **_: on_stage(environment, msg.data))
     if isinstance(runner, WorkerRunner):
-        runner.register_message("tokens", lambda msg, **_: take_tokens(msg.data))
+        runner.register_message("tokens", lambda msg, **_: set_tokens(msg.data))
         return
     runner.register_message("results", lambda msg, **_: RUN.merge(msg.data))
     if not options.tokens:
@@ -452,13 +452,13 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
         environment.events.spawning_complete.add_listener(lambda **_: gevent.spawn(on_all_users_running))
 
 
-def take_tokens(tokens: list[str]) -> None:
+def set_tokens(tokens: list[str]) -> None:
     RUN.tokens = cycle(tokens)
 
 
 @events.test_start.add_listener
 def on_test_start(environment: Environment, **_: Any) -> None:
-    """Starts a run without results. The master gives each worker tokens of its own before it asks for users."""
+    """Starts a run without results. The master gives each worker its own tokens before users start."""
     RUN.stage, RUN.measuring = "", False
     RUN.ready_elsewhere.clear()
     RUN.results.clear()
@@ -471,7 +471,7 @@ def on_test_start(environment: Environment, **_: Any) -> None:
         for number, worker in enumerate(workers):
             runner.send_message("tokens", tokens[number :: len(workers)] or tokens, worker)
     else:
-        take_tokens(tokens)
+        set_tokens(tokens)
     try:
         with urllib.request.urlopen(f"{environment.host}/openapi.json", timeout=5) as answer:
             RUN.service = json.load(answer)["info"]["version"]
@@ -501,7 +501,7 @@ HEADINGS = ["stage", "operation", "requests", "errors % (max)", "p50 ms", "p95 m
 
 
 def table_of(stages: list[Stage], tolerance: float) -> list[list[str]]:
-    """A row for each stage and operation, whose last cell is "ok" or says what exceeds its bound."""
+    """A row for each stage and operation, with "ok" or the reason of the failure in its last cell."""
     table = []
     for stage in stages:
         for operation, times in sorted((key[1], times) for key, times in RUN.results.items() if key[0] == stage.name):
@@ -539,8 +539,8 @@ def on_quitting(environment: Environment, **_: Any) -> None:
     environment.process_exit_code = 1 if reasons else 0
     widths = [max(map(len, column)) for column in zip(HEADINGS, *table, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in [HEADINGS, *table]]
-    others = [times for key, times in RUN.results.items() if not key[0]]
-    requests, failed = sum(times.counts.total() for times in others), sum(times.failures for times in others)
+    unjudged = [times for key, times in RUN.results.items() if not key[0]]
+    requests, failed = sum(times.counts.total() for times in unjudged), sum(times.failures for times in unjudged)
     lines += [f"Not judged: {requests:,} requests of users that started, warmed up or stopped ({failed:,} failed)."]
     if runner.cpu_warning_emitted or runner.worker_cpu_warning_emitted:
         lines += ["Warning: locust used over 90 % of a core, so that these times are partly its own: use --processes."]

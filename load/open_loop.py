@@ -20,14 +20,14 @@ from load.latency import DIFFERENCE, Results, cuts
 from load.traffic import Traffic, read_users
 
 LATE = 25
-"""Milliseconds by which the generator may be late at p99: beyond this it measures itself."""
+"""Milliseconds by which the generator may be late at p99. Above this, the figures include its own delays."""
 
 BUSY = 0.9
-"""Share of a core that the generator may use."""
+"""The share of a core that the generator may use."""
 
 
 async def run(arguments: argparse.Namespace) -> bool:
-    """Runs the load, prints its figures, and says whether it passed."""
+    """Runs the load and prints its figures. Returns whether it passed."""
     users = read_users(arguments.tokens)
     traffic = Traffic(urlsplit(arguments.host).netloc, users)
     generator = Generator(arguments.host, arguments.connections, traffic)
@@ -36,21 +36,21 @@ async def run(arguments: argparse.Namespace) -> bool:
     print(f"{rate:,g} requests a second for {seconds:g} s on {arguments.host}, {len(users)} users", flush=True)
     async with generator:
         try:
-            await generator.all_of(traffic.set_up())
+            await generator.send_all(traffic.set_up())
             if generator.errors:
                 print(f"FAILED: the users cannot create their tasks: {generator.errors}")
                 return False
             gc.freeze()
             generator.results, generator.measured_from = results, time.perf_counter() + warm_up
             cpu, clock = time.process_time(), time.perf_counter()
-            await generator.on_schedule(traffic.requests(), rate, warm_up + seconds)
+            await generator.run_schedule(traffic.requests(), rate, warm_up + seconds)
             cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
             for kind, count in sorted(generator.errors.items()):
                 print(f"{kind}: {count:,}")
         finally:  # after a signal too
             generator.results = None
-            await generator.drain()  # an answer in flight may tell of a new task
-            await generator.all_of(traffic.clean_up())
+            await generator.drain()  # a request in flight may still create a task
+            await generator.send_all(traffic.clean_up())
     answered = sum(len(latencies.sent) - latencies.failures for latencies in results.values()) / (clock - warm_up)
     p50, _, p99, _ = cuts(generator.late)
     print(results)
@@ -65,14 +65,14 @@ async def run(arguments: argparse.Namespace) -> bool:
 
 
 async def run_until_signal(arguments: argparse.Namespace) -> bool:
-    """The same; SIGTERM ends it as Ctrl-C does."""
+    """Calls `run`. SIGTERM ends it like Ctrl-C."""
     running = asyncio.ensure_future(run(arguments))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     return await running
 
 
 def main() -> None:
-    """Ends with status 1 when the run fails."""
+    """Exits with status 1 when the run fails."""
     parser = argparse.ArgumentParser(prog="python -m load.open_loop")
     parser.add_argument("--host", required=True)
     parser.add_argument("--tokens", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""What a service holds on to, read from its metrics now and then, and whether that stays the same."""
+"""Samples of the memory, connections and file descriptors of a service, to find leaks in a soak test."""
 
 import time
 import urllib.request
@@ -8,25 +8,25 @@ from statistics import median
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-BOUNDS = {"memory": 4, "connections": 5, "others": 2}
-"""How much more of each the last third of a run may hold than the third before; the first is warming up."""
+BOUNDS = {"memory": 4, "connections": 5, "descriptors": 2}
+"""The most by which each figure may grow from the second to the last third of a run. The first third is warm-up."""
 
 
 class Sample(msgspec.Struct):
-    """At `minutes` into the run, all workers together: memory in MiB, connections to the database, other descriptors.
+    """The totals of all workers, `minutes` after the start: memory in MiB, database connections, other descriptors.
 
-    A connection that the pool has lost sight of is among the others.
+    A connection that leaked from the pool counts in `descriptors`.
     """
 
     minutes: float
     memory: float
     connections: float
-    others: float
+    descriptors: float
 
     def __str__(self) -> str:
         return (
             f"{self.minutes:6.1f} min   memory {self.memory:6.1f} MiB   "
-            f"connections to the database {self.connections:3.0f}   other open descriptors {self.others:4.0f}"
+            f"connections to the database {self.connections:3.0f}   other open descriptors {self.descriptors:4.0f}"
         )
 
 
@@ -46,7 +46,7 @@ def sample(metrics: Sequence[str], started: float) -> Sample:
 
 
 def verdict(samples: Sequence[Sample]) -> tuple[bool, str]:
-    """Whether a run of three samples or more stayed within BOUNDS, and that in words.
+    """Whether a run of three samples or more stayed within BOUNDS, and a line that explains it.
 
     Memory and descriptors are compared by their medians, connections by their peaks: they come and go with the load.
     """
@@ -57,5 +57,5 @@ def verdict(samples: Sequence[Sample]) -> tuple[bool, str]:
         measure = max if name == "connections" else median
         grown[name] = measure(held[-third:]) - measure(held[-2 * third : -third])
     flat = all(grown[name] <= most for name, most in BOUNDS.items())
-    words = ", ".join(f"{name} {grown[name]:+.1f} (at most {most:+})" for name, most in BOUNDS.items())
-    return flat, f"last third against the third before: {words}: {'flat' if flat else 'GROWING'}"
+    changes = ", ".join(f"{name} {grown[name]:+.1f} (at most {most:+})" for name, most in BOUNDS.items())
+    return flat, f"last third against the third before: {changes}: {'flat' if flat else 'GROWING'}"

@@ -1,4 +1,4 @@
-"""What is put under load: a service of its own on an empty PostgreSQL, or the one that --host names."""
+"""The target of the load: a new service on an empty PostgreSQL, or the service that --host names."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from service.dev.postgres import embedded_postgres
 from service.settings import Settings
 
 TOKENS = 1000
-"""Users of the own service. The largest stage of the locustfile has as many by default."""
+"""The number of users of `own_service`: by default, the largest stage of the locustfile has as many."""
 
 TOKEN_SECONDS = 86_400
 
@@ -32,7 +32,7 @@ class Target(msgspec.Struct, frozen=True):
 
 @contextmanager
 def own_service() -> Iterator[Target]:
-    """The service of this folder with TOKENS users, until the end. Raises PostgresError, SystemExit."""
+    """Starts the service with TOKENS users, and stops it at the end. Raises PostgresError, SystemExit."""
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     subject = msgspec.structs.replace(service("load"), environment={"LOG_LEVEL": "warning", "METRICS_PORT": str(port)})

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 TASKS_OF_A_USER = 20
-DECK = {"list_tasks": 6, "get_task": 4, "complete_task": 4, "update_task": 2, "create_task": 2, "delete_task": 2}
-"""How many of each operation there are in a row of 20. As many tasks are created as deleted."""
+MIX = {"list_tasks": 6, "get_task": 4, "complete_task": 4, "update_task": 2, "create_task": 2, "delete_task": 2}
+"""The number of requests of each operation among 20. As many tasks are created as deleted."""
 
 RANDOM = secrets.SystemRandom()
 
@@ -37,12 +37,12 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Traffic:
-    """Makes the requests, and keeps what they create, so that it can be deleted."""
+    """Makes the requests, and records the tasks that they create, to delete them."""
 
     def __init__(self, host: str, users: list[User]) -> None:
         self._host = host
         self._users = users
-        self._spare: deque[tuple[User, str]] = deque()  # tasks that no request is using: only these are deleted
+        self._spare: deque[tuple[User, str]] = deque()  # tasks that no other request uses: only these are deleted
 
     def set_up(self) -> Iterator[Request]:
         """Requests that create the tasks of all users, and some to delete."""
@@ -51,7 +51,7 @@ class Traffic:
                 yield self._create(user)
 
     def clean_up(self) -> Iterator[Request]:
-        """Requests that delete what was created."""
+        """Requests that delete all created tasks."""
         for user in self._users:
             self._spare.extend((user, task) for task in user.tasks)
             user.tasks = []
@@ -59,15 +59,15 @@ class Traffic:
             yield self._delete()
 
     def requests(self) -> Iterator[Request]:
-        """The mix, without end: each 20 requests hold the operations of DECK in another order."""
-        deck = [operation for operation, count in DECK.items() for _ in range(count)]
+        """An endless mix: each 20 requests are the operations of MIX in a random order."""
+        operations = [operation for operation, count in MIX.items() for _ in range(count)]
         while True:
-            RANDOM.shuffle(deck)
-            for operation in deck:
+            RANDOM.shuffle(operations)
+            for operation in operations:
                 yield self._request(operation)
 
     def on_created(self, request: Request, body: bytes) -> None:
-        """Keeps the task of an answer to create_task."""
+        """Records the task of a response to create_task."""
         task = json.loads(body)["id"]
         if len(request.user.tasks) < TASKS_OF_A_USER:
             request.user.tasks.append(task)

@@ -23,13 +23,13 @@ def test_soak_sees_memory_connections_and_other_descriptors(database: str) -> No
 
     assert one.minutes == pytest.approx(1.5, abs=0.1)
     assert one.memory > 10
-    assert one.others > 5
+    assert one.descriptors > 5
     assert (one.connections, two.connections) == (2, 4)
 
 
 def run(**leak: float) -> list[Sample]:
     """Thirty samples of a service that warms up for the first of ten minutes, and leaks so much a minute."""
-    settled = {"memory": 80.0, "connections": 5.0, "others": 30.0}
+    settled = {"memory": 80.0, "connections": 5.0, "descriptors": 30.0}
     return [
         Sample(minutes, **{name: held + leak.get(name, 0) * minutes - (minutes < 1) for name, held in settled.items()})
         for minutes in (third / 3 for third in range(30))
@@ -44,7 +44,7 @@ def test_soak_calls_a_service_flat_that_settles(leak: dict[str, Any]) -> None:
     assert words.endswith(": flat")
 
 
-@pytest.mark.parametrize("leak", [{"memory": 2}, {"connections": 2}, {"others": 1}])
+@pytest.mark.parametrize("leak", [{"memory": 2}, {"connections": 2}, {"descriptors": 1}])
 def test_soak_sees_what_grows(leak: dict[str, Any]) -> None:
     flat, words = verdict(run(**leak))
 

@@ -16,7 +16,7 @@ import pytest
 from load.generator import Generator
 from load.latency import BOUNDS, Results, cuts
 from load.open_loop import run
-from load.traffic import DECK, Request, Traffic, User, read_users
+from load.traffic import MIX, Request, Traffic, User, read_users
 from service.settings import ROOT
 from tests.serving import Api, until
 
@@ -37,11 +37,9 @@ async def test_open_loop_calls_every_operation_and_deletes_what_it_created(
     assert await run(plan(api, tokens))
 
     printed = capsys.readouterr().out
-    rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.split()[0] in (*DECK, "all")}
+    rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.split()[0] in (*MIX, "all")}
     assert rows["all"][1:3] == ["100", "0"]
-    assert {name: int(rows[name][1]) for name in DECK} == pytest.approx(
-        {name: 5 * n for name, n in DECK.items()}, abs=10
-    )
+    assert {name: int(rows[name][1]) for name in MIX} == pytest.approx({name: 5 * n for name, n in MIX.items()}, abs=10)
     assert "coordinated omission" in printed
     assert printed.endswith("passed\n")
     assert [caller.list().json() for caller in callers] == [[], [], []]
@@ -77,7 +75,7 @@ def gets(user: User) -> Iterator[Request]:
 
 
 async def test_open_loop_counts_the_wait_behind_a_late_answer() -> None:
-    """The service answers the first request when three others are due. Only the scheduled start shows their wait."""
+    """The service answers the first request when three more are due. Only the scheduled start shows their wait."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     three_wait = asyncio.Event()
 
@@ -100,7 +98,7 @@ async def test_open_loop_counts_the_wait_behind_a_late_answer() -> None:
         host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Watched(host, 1, Traffic("a", [])) as generator:
             generator.results = Results()
-            await generator.on_schedule(gets(User("", "")), rate=200, seconds=0.02)
+            await generator.run_schedule(gets(User("", "")), rate=200, seconds=0.02)
 
     latencies = generator.results["get_task"]
     assert len(latencies.sent) == 4
@@ -119,7 +117,7 @@ async def test_open_loop_counts_a_lost_connection_as_an_error() -> None:
         host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with Generator(host, 1, Traffic("a", [])) as generator:
             generator.results = Results()
-            await generator.on_schedule(gets(User("", "")), rate=100, seconds=0.03)
+            await generator.run_schedule(gets(User("", "")), rate=100, seconds=0.03)
 
     assert generator.results["get_task"].failures == 3
     assert generator.results.reasons_to_fail() == ["get_task: errors"]
@@ -132,11 +130,11 @@ def test_traffic_mixes_the_operations_in_fixed_shares() -> None:
 
     mixed = Counter(request.operation for request in islice(traffic.requests(), 200))
 
-    assert mixed == {name: 10 * count for name, count in DECK.items()}
+    assert mixed == {name: 10 * count for name, count in MIX.items()}
 
 
 def test_open_loop_judges_by_the_bounds_of_the_locustfile() -> None:
-    assert BOUNDS.keys() >= DECK.keys()
+    assert BOUNDS.keys() >= MIX.keys()
     p95, p99, _ = BOUNDS["get_task"]
     results = Results()
     assert results.reasons_to_fail() == ["nothing was measured"]
