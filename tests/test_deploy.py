@@ -36,7 +36,7 @@ GRACES = [
 
 
 @pytest.mark.parametrize(("environment", "grace"), GRACES, ids=["compose", "kubernetes", "systemd"])
-def test_graceful_stop_fits_before_the_kill(environment: dict[str, str], grace: float) -> None:
+def test_graceful_stop_ends_before_the_kill(environment: dict[str, str], grace: float) -> None:
     values = DEFAULTS | environment
     steps = [float(values[name]) for name in ("SHUTDOWN_DELAY", "SHUTDOWN_TIMEOUT", "STATEMENT_TIMEOUT")]
 
@@ -44,7 +44,7 @@ def test_graceful_stop_fits_before_the_kill(environment: dict[str, str], grace: 
 
 
 @pytest.mark.parametrize("environment", [COMPOSE["service"]["environment"], CONFIG_MAP["data"]])
-def test_files_set_settings_that_are_there(environment: dict[str, str]) -> None:
+def test_files_set_settings_that_exist(environment: dict[str, str]) -> None:
     assert environment.keys() <= DEFAULTS.keys()
 
 
@@ -56,7 +56,7 @@ def test_pools_of_a_rolling_update_fit_postgresqls_default() -> None:
     assert pods * int(CONFIG_MAP["data"]["POOL_MAX_SIZE"]) + migration <= most - reserved
 
 
-def test_instance_leaves_the_balancer_before_it_stops_to_serve() -> None:
+def test_instance_is_removed_from_the_balancer_before_it_stops() -> None:
     probe = DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] < float(CONFIG_MAP["data"]["SHUTDOWN_DELAY"])
 

@@ -31,7 +31,7 @@ def code_of(page: Path) -> str:
 
 
 @every_page
-def test_docs_link_to_what_is_there(page: Path) -> None:
+def test_docs_link_to_existing_targets(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", CODE.sub("", page.read_text()))
     for link in (link for link in links if "://" not in link):
         path, _, anchor = link.partition("#")
@@ -41,7 +41,7 @@ def test_docs_link_to_what_is_there(page: Path) -> None:
 
 
 @every_page
-def test_docs_name_tests_that_are_there(page: Path) -> None:
+def test_docs_name_existing_tests(page: Path) -> None:
     files = [*ROOT.glob("tests/test_*.py"), *ROOT.glob("tests/*/test_*.py")]
     tests = {name for file in files for name in re.findall(r"def (test_\w+)\(", file.read_text())}
 
@@ -49,14 +49,14 @@ def test_docs_name_tests_that_are_there(page: Path) -> None:
 
 
 @every_page
-def test_docs_name_make_targets_that_are_there(page: Path) -> None:
+def test_docs_name_existing_make_targets(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
     assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)", code_of(page))) <= targets
 
 
 @every_page
-def test_docs_name_files_that_are_there(page: Path) -> None:
+def test_docs_name_existing_files(page: Path) -> None:
     spans = re.findall(r"`([\w./*-]+)`", page.read_text())
     folders = [path.name for path in ROOT.glob("[a-z]*/")]
 
@@ -68,7 +68,7 @@ def test_docs_name_files_that_are_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / ".env.example"], ids=lambda page: str(page.relative_to(ROOT)))
-def test_docs_name_settings_that_are_there(page: Path) -> None:
+def test_docs_name_existing_settings(page: Path) -> None:
     named = re.findall(r"(?<=`)[A-Z]+(?:_[A-Z]+)+(?=`)|\b[A-Z]+(?:_[A-Z]+)+(?==)", page.read_text())
     settings = {field.name.upper() for field in msgspec.structs.fields(Settings)}
     of_the_load = set(re.findall(r"LOCUST_[A-Z]+", (ROOT / "load" / "locustfile.py").read_text()))
@@ -97,7 +97,7 @@ def test_readme_is_short_and_its_settings_have_their_defaults() -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
-def test_page_begins_with_what_its_reader_can_do_then(page: Path) -> None:
+def test_page_begins_with_what_its_reader_can_do(page: Path) -> None:
     assert re.match(r"# .+\n\nAfter (reading )?this page you ", page.read_text())
 
 

@@ -74,7 +74,7 @@ def served(database_url: str, **settings: str) -> Iterator[Served]:
             process.terminate()
 
 
-def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, rows: Callable[..., list[Any]]) -> None:
+def test_sigterm_makes_readyz_503_and_running_requests_finish(database: str, rows: Callable[..., list[Any]]) -> None:
     settings = {"SHUTDOWN_DELAY": "1.5", "STATEMENT_TIMEOUT": "30"}
     with served(database, **settings) as service, ThreadPoolExecutor() as threads:
         service.ada.create(title="x")
@@ -95,7 +95,7 @@ def test_sigterm_is_announced_then_what_is_under_way_is_finished(database: str, 
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_write_that_hangs_at_the_stop_is_cancelled_at_its_deadline(
+def test_write_that_hangs_at_the_stop_is_cancelled_at_its_deadline(
     database: str, rows: Callable[..., list[Any]], tls: bool
 ) -> None:
     settings = {"SHUTDOWN_DELAY": "0", "SHUTDOWN_TIMEOUT": "1", "STATEMENT_TIMEOUT": "60", "ACQUIRE_TIMEOUT": "60"}
@@ -228,7 +228,7 @@ def test_workers_share_the_port_are_replaced_and_stop_together(database: str) ->
         assert not any(worker.is_running() for worker in last)
 
 
-def test_a_reader_of_the_log_who_stalls_holds_up_neither_requests_nor_the_stop(database: str) -> None:
+def test_stalled_log_reader_delays_neither_requests_nor_the_stop(database: str) -> None:
     with served(database, SHUTDOWN_DELAY="0") as service:
         for _ in range(1000):  # the lines of 500 fill a pipe
             assert service.client.get("/livez").status_code == 200
@@ -236,14 +236,14 @@ def test_a_reader_of_the_log_who_stalls_holds_up_neither_requests_nor_the_stop(d
         assert service.process.wait(timeout=10) == 0
 
 
-def test_ctrl_c_stops_without_a_word(database: str) -> None:
+def test_ctrl_c_stops_without_output(database: str) -> None:
     with served(database, LOG_LEVEL="warning") as service:
         service.process.send_signal(signal.SIGINT)
         assert service.process.communicate(timeout=20)[0] == ""
         assert service.process.returncode == 0
 
 
-def test_a_start_that_cannot_work_is_refused_in_one_line() -> None:
+def test_start_that_cannot_work_is_refused_in_one_line() -> None:
     url, workers = "postgresql://127.0.0.1:1/none", {"WORKERS": "2"}
     with socket.create_server(("127.0.0.1", 0)) as taken, ExitStack() as running:
         port = str(taken.getsockname()[1])

@@ -36,7 +36,7 @@ async def test_timeout_counts_from_its_own_block_on() -> None:
             await asyncio.sleep(0.16)
 
 
-async def test_timeout_leaves_alone_what_comes_after_its_block(limit: ReusableTimeout) -> None:
+async def test_timeout_does_not_cancel_code_after_its_block(limit: ReusableTimeout) -> None:
     with limit:
         pass
     await asyncio.sleep(3 * SOON)
@@ -62,7 +62,7 @@ async def assert_cancellable(coroutine: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-async def test_timeout_passes_on_the_cancellation_by_another(limit: ReusableTimeout) -> None:
+async def test_timeout_propagates_a_cancellation_from_outside(limit: ReusableTimeout) -> None:
     async def in_time() -> None:
         with limit:
             await asyncio.sleep(LATER)
@@ -70,7 +70,7 @@ async def test_timeout_passes_on_the_cancellation_by_another(limit: ReusableTime
     await assert_cancellable(in_time())
 
 
-async def test_timeout_and_another_together_cancel(limit: ReusableTimeout) -> None:
+async def test_timeout_and_a_cancellation_from_outside_cancel(limit: ReusableTimeout) -> None:
     async def stubborn() -> None:
         with limit:
             try:
@@ -81,12 +81,12 @@ async def test_timeout_and_another_together_cancel(limit: ReusableTimeout) -> No
     await assert_cancellable(stubborn())
 
 
-async def test_timeout_passes_on_errors(limit: ReusableTimeout) -> None:
+async def test_timeout_propagates_errors(limit: ReusableTimeout) -> None:
     with pytest.raises(ValueError, match="mine"), limit:
         raise ValueError("mine")
 
 
-async def test_timeout_takes_what_came_while_the_loop_stood_still(limit: ReusableTimeout) -> None:
+async def test_timeout_allows_a_response_that_arrived_while_the_loop_was_blocked(limit: ReusableTimeout) -> None:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()
     reader, writer = socket.socketpair()

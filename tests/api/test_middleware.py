@@ -161,7 +161,7 @@ def test_problem_can_be_read_by_the_page(shared: Api) -> None:
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:5173"])
-def test_a_refusal_before_the_application_can_be_read_by_the_page(shared: Api, origin: str) -> None:
+def test_refusal_before_the_application_can_be_read_by_the_page(shared: Api, origin: str) -> None:
     head = {"Origin": origin, "X-Long": "x" * 20_000}
     response = shared.anonymous.get("/livez", headers=head)
     assert response.status_code == 431

@@ -197,7 +197,7 @@ FAIL = """
 """
 
 
-def test_bug_says_nothing_of_its_cause(ada: Caller, rows: Rows) -> None:
+def test_bug_shows_nothing_of_its_cause(ada: Caller, rows: Rows) -> None:
     rows(FAIL)
 
     response = ada.create(title="hunter2", description="hunter2")

@@ -361,7 +361,7 @@ def test_issue_token_without_the_secret_names_it() -> None:
 
 
 @pytest.mark.parametrize("public", ["pem", "jwk"])
-def test_a_secret_that_is_public_stops_the_start(public: str) -> None:
+def test_public_secret_stops_the_start(public: str) -> None:
     pem = ED.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     secret = {"pem": pem.decode(), "jwk": json.dumps(ED.jwk)}[public]
     with pytest.raises(SettingsError, match="JWT_SECRET") as caught:
@@ -382,7 +382,7 @@ async def test_cached_gives_the_same_user_only_after_verify(authenticator: Authe
 
 
 @pytest.mark.parametrize(("exp", "lifetime"), [(3600, auth.CACHE_SECONDS), (20, 20 + LEEWAY)])
-async def test_cached_forgets_at_expiry_or_after_a_minute(exp: int, lifetime: float) -> None:
+async def test_cached_token_is_dropped_at_expiry_or_after_a_minute(exp: int, lifetime: float) -> None:
     now = clock = time.time()
     async with running(clock=lambda: clock, jwt_secret=SECRET.secret.decode()) as authenticator:
         authorization = credentials(SECRET, payload=claims(exp=str(int(now) + exp)))

@@ -79,7 +79,7 @@ async def test_jwks_skips_a_key_that_cannot_be_used(
     assert "Key 2 of the key set is skipped" in caplog.text
 
 
-async def test_jwks_rotation_is_seen_at_the_first_new_token(issuer: JwksServer) -> None:
+async def test_jwks_rotation_is_noticed_at_the_first_new_token(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.document = key_set(ED, ROTATED)
@@ -126,7 +126,7 @@ async def test_jwks_new_key_is_never_refused_because_of_a_strangers(issuer: Jwks
         assert issuer.fetches == 3
 
 
-async def test_jwks_unknown_keys_are_asked_for_again_after_the_cooldown(issuer: JwksServer) -> None:
+async def test_jwks_is_fetched_again_for_unknown_keys_after_the_cooldown(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         for fetches in (2, 3):
@@ -182,7 +182,7 @@ async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: J
             assert await refusal(authenticator, authorization) == 401
 
 
-async def test_jwks_issuer_that_is_slow_is_no_keys(issuer: JwksServer) -> None:
+async def test_jwks_issuer_that_is_slow_gives_no_keys(issuer: JwksServer) -> None:
     async with running(JwksLimits(wait=1), jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.answering.clear()
@@ -195,7 +195,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
 
 
 @pytest.mark.parametrize("start", [HEAD + b"X: ", HEAD + b"\r\n"], ids=["head", "body"])
-async def test_jwks_issuer_that_trickles_is_given_up(start: bytes, issuer: JwksServer) -> None:
+async def test_jwks_issuer_that_trickles_times_out(start: bytes, issuer: JwksServer) -> None:
     issuer.trickle = start + b" " * 10_000
     async with running(JwksLimits(read=0.2, retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) == 503
@@ -204,7 +204,7 @@ async def test_jwks_issuer_that_trickles_is_given_up(start: bytes, issuer: JwksS
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
-def test_jwks_issuer_that_trickles_does_not_hold_up_the_stop(issuer: JwksServer) -> None:
+def test_jwks_issuer_that_trickles_does_not_delay_the_stop(issuer: JwksServer) -> None:
     issuer.trickle = HEAD + b"\r\n" + b" " * 10_000
     with serving(database_url="postgresql://127.0.0.1:1/none", jwt_secret="", jwks_url=issuer.url):
         until(lambda: issuer.fetches)

@@ -70,7 +70,7 @@ def test_docs_cannot_send_the_token_to_another_host(page: Page, api: Api, bob: C
     assert refused == "connect-src"
 
 
-def test_docs_is_where_the_address_alone_leads(page: Page) -> None:
+def test_docs_is_reached_from_the_root(page: Page) -> None:
     page.goto("/")
 
     assert urlsplit(page.url).path == "/docs"

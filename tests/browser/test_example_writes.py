@@ -83,7 +83,9 @@ def test_example_shows_an_edit_that_another_writer_made_first(page: Page, sign_i
 
 
 @pytest.mark.parametrize("control", ["Done", "Delete"])
-def test_example_changes_nothing_that_it_has_not_shown(page: Page, sign_in: SignIn, ada: Caller, control: str) -> None:
+def test_example_changes_only_the_version_that_it_has_shown(
+    page: Page, sign_in: SignIn, ada: Caller, control: str
+) -> None:
     task_id = ada.create(title="Buy milk").json()["id"]
     sign_in(ada)
     expect(row(page, "Buy milk")).to_be_visible()
@@ -171,7 +173,7 @@ def test_example_makes_one_task_when_the_answer_is_cut_off(page: Page, sign_in: 
 
 
 @pytest.mark.parametrize(("method", "control"), [("PUT", "Edit"), ("PATCH", "Done"), ("DELETE", "Delete")])
-def test_example_takes_its_own_write_for_no_conflict(
+def test_example_does_not_report_its_own_write_as_a_conflict(
     page: Page, sign_in: SignIn, ada: Caller, method: str, control: str
 ) -> None:
     ada.create(title="Buy milk")
@@ -194,7 +196,7 @@ def test_example_takes_its_own_write_for_no_conflict(
     assert found == {"Edit": [("Buy tea", False)], "Done": [("Buy milk", True)], "Delete": []}[control]
 
 
-def test_example_sends_the_key_again_when_nobody_answered(page: Page, sign_in: SignIn, ada: Caller) -> None:
+def test_example_repeats_the_key_after_no_response(page: Page, sign_in: SignIn, ada: Caller) -> None:
     page.clock.install()
     sign_in(ada)
     expect(page.get_by_text("Nothing to do")).to_be_visible()
@@ -223,7 +225,7 @@ def test_example_sends_the_key_again_when_nobody_answered(page: Page, sign_in: S
     assert titles(ada) == ["Buy milk"]
 
 
-def test_example_tells_a_refused_origin_from_a_service_that_is_down(
+def test_example_distinguishes_a_refused_origin_from_a_service_that_is_down(
     page: Page, api: Api, ada: Caller, example: str, unused_tcp_port: int
 ) -> None:
     other = example.replace("127.0.0.1", "localhost")

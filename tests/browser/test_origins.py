@@ -62,7 +62,7 @@ def preflights(page: Page) -> list[str]:
     return asked
 
 
-def test_fetch_from_another_origin_lives_the_life_of_a_task(
+def test_fetch_from_another_origin_can_use_every_operation(
     page: Page, example: str, api: Api, ada: Caller, preflights: list[str]
 ) -> None:
     page.goto(example)

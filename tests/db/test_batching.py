@@ -53,7 +53,7 @@ async def blocked(rows: Rows, count: int) -> None:
     await asyncio.to_thread(until, lambda: len(rows(BLOCKED)) == count)
 
 
-async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str, owned: dict[UUID, list[UUID]]) -> None:
+async def test_10000_concurrent_reads_return_each_users_own_rows(database: str, owned: dict[UUID, list[UUID]]) -> None:
     users = list(owned)
     chosen = random.Random(0)
     async with opened(database, max_waiting=20_000, acquire_timeout=30) as pool:
@@ -78,7 +78,7 @@ async def test_10000_mixed_reads_at_once_show_each_user_their_own(database: str,
         assert len(pool.idle) == len(pool.connections)
 
 
-async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_once(
+async def test_concurrent_reads_are_one_round_trip_and_equal_reads_are_sent_once(
     proxy: Proxy, owned: dict[UUID, list[UUID]]
 ) -> None:
     user, (first, second, *_) = owned.popitem()
@@ -91,7 +91,7 @@ async def test_reads_of_one_moment_are_one_round_trip_and_the_same_read_is_sent_
         assert (proxy.statements - before[0], proxy.round_trips - before[1]) == (1 + 2, 1 + 1)
 
 
-async def test_a_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+async def test_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
     async with opened(proxy.url, pool_max_size=1) as pool:
         before = (proxy.statements, proxy.round_trips)
         await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in owned))
@@ -99,7 +99,7 @@ async def test_a_batch_takes_no_more_than_its_size(proxy: Proxy, owned: dict[UUI
         assert proxy.round_trips - before[1] == 1 + -(-(USERS - 1) // BATCH_SIZE)  # the first of all meets no other
 
 
-async def test_a_read_that_fails_fails_alone(database: str, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
+async def test_read_that_fails_fails_alone(database: str, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
     ahead, bad, *good = list(owned)[:20]
     rows("update tasks set created_at = '20000-01-01' where user_id = %s", bad)  # Python's years end with 9999
     async with opened(database) as pool:
@@ -111,7 +111,9 @@ async def test_a_read_that_fails_fails_alone(database: str, owned: dict[UUID, li
         assert pool.waiting_requests == 0
 
 
-async def test_a_caller_who_leaves_takes_nobody_along(database: str, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
+async def test_cancelled_caller_does_not_cancel_the_batch(
+    database: str, owned: dict[UUID, list[UUID]], rows: Rows
+) -> None:
     (ada, (task, *_)), (bob, (other, *_)) = owned.popitem(), owned.popitem()
     async with opened(database, statement_timeout=30) as pool:
         with locked(database, "access exclusive"):
@@ -138,7 +140,7 @@ async def test_reads_survive_their_connection(
         assert list(map(ids, await asyncio.gather(*lists))) == list(owned.values())
 
 
-async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+async def test_reads_do_not_wait_for_reads_on_dead_connections(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
     async with opened(
         proxy.url, pool_min_size=BATCHES_IN_FLIGHT, pool_max_size=BATCHES_IN_FLIGHT + 1, statement_timeout=30
     ) as pool:
@@ -155,9 +157,7 @@ async def test_reads_do_not_wait_for_those_on_dead_connections(proxy: Proxy, own
         await asyncio.gather(*lost, return_exceptions=True)
 
 
-async def test_reads_that_time_out_together_are_not_tried_again(
-    proxy: Proxy, database: str, owned: dict[UUID, list[UUID]]
-) -> None:
+async def test_batch_that_times_out_is_not_retried(proxy: Proxy, database: str, owned: dict[UUID, list[UUID]]) -> None:
     async with opened(proxy.url, pool_max_size=1, statement_timeout=0.1) as pool:
         before = proxy.statements
         with locked(database, "access exclusive"):
@@ -183,7 +183,7 @@ async def test_lists_that_time_out_together_go_alone_until_they_are_read(
         assert not pool.batcher.heavy
 
 
-async def test_reads_that_wait_too_long_are_refused_and_no_more_may_wait_than_allowed(
+async def test_reads_are_refused_after_the_timeout_and_beyond_the_queue_limit(
     database: str, owned: dict[UUID, list[UUID]], rows: Rows
 ) -> None:
     bounds = {"pool_min_size": 2, "pool_max_size": 2, "max_waiting": 2, "acquire_timeout": 0.1, "statement_timeout": 30}
@@ -219,7 +219,7 @@ async def call(wire: AsyncWire, caller: Caller, path: str) -> tuple[int, Any]:
     return answer.status, json.loads(answer.body)
 
 
-async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
+async def test_reads_over_http_return_each_users_own_rows(proxy: Proxy, owned: dict[UUID, list[UUID]]) -> None:
     chosen = random.Random(0)
     with serving(database_url=proxy.url) as api:
         callers = {user: api.caller(user) for user in owned}
@@ -243,7 +243,7 @@ async def test_reads_over_http_show_each_user_their_own(proxy: Proxy, owned: dic
         assert proxy.round_trips - sent[1] < proxy.statements - sent[0]
 
 
-async def test_a_list_of_many_tasks_goes_alone_once_it_is_known(database: str, rows: Rows) -> None:
+async def test_list_known_to_be_long_is_sent_alone(database: str, rows: Rows) -> None:
     heavy, light = UUID(int=1), UUID(int=2)
     rows("insert into users values (%s), (%s)", heavy, light)
     rows("insert into tasks (user_id, title) select %s, 'x' from generate_series(1, %s)", heavy, HEAVY_ROWS + 1)
@@ -262,9 +262,7 @@ async def test_a_list_of_many_tasks_goes_alone_once_it_is_known(database: str, r
         assert not pool.batcher.heavy
 
 
-async def test_a_batch_holds_fewer_reads_of_longer_lists(
-    proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows
-) -> None:
+async def test_batch_holds_fewer_reads_of_longer_lists(proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows) -> None:
     users = list(owned)[:60]
     rows(
         "insert into tasks (user_id, title) select id, 'x' from users, generate_series(1, 75) where id = any(%s)", users
@@ -277,7 +275,7 @@ async def test_a_batch_holds_fewer_reads_of_longer_lists(
         assert proxy.round_trips - before >= 60 * 80 / BATCH_ROWS
 
 
-async def test_a_read_that_fails_is_found_by_halving_its_batch(
+async def test_read_that_fails_is_found_by_halving_its_batch(
     proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows
 ) -> None:
     ahead, bad, *good = list(owned)[:65]
@@ -291,7 +289,7 @@ async def test_a_read_that_fails_is_found_by_halving_its_batch(
         assert proxy.round_trips - before < 1 + 1 + 2 * 6 + 12  # each failure is followed by a check of the connection
 
 
-async def test_a_batched_read_that_succeeds_ends_the_failure_of_its_statement(
+async def test_batched_read_that_succeeds_ends_the_failure_of_its_statement(
     database: str, owned: dict[UUID, list[UUID]]
 ) -> None:
     async with opened(database) as pool:

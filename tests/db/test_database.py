@@ -108,7 +108,7 @@ def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, th
 # A database that is away
 
 
-def test_the_service_starts_without_its_database_and_heals(
+def test_service_starts_without_its_database_and_recovers(
     database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.02)
@@ -136,7 +136,7 @@ def test_the_service_starts_without_its_database_and_heals(
     assert "hunter2" not in printed
 
 
-def test_the_service_waits_for_its_database_and_then_for_its_migrations(
+def test_service_waits_for_its_database_and_then_for_its_migrations(
     database: str, empty_database: str, postgres: "Postgres"
 ) -> None:
     postgres.execute("drop database {}", name_of(empty_database))
@@ -181,7 +181,7 @@ def test_connections_that_are_killed_are_replaced(
         assert [task["title"] for task in ada.list().json()] == ["x"]
 
 
-def test_a_statement_that_is_cancelled_keeps_its_connection(
+def test_statement_that_is_cancelled_keeps_its_connection(
     database: str, rows: Rows, threads: ThreadPoolExecutor
 ) -> None:
     with serving(database_url=database, statement_timeout=30) as api:
@@ -199,7 +199,7 @@ def test_a_statement_that_is_cancelled_keeps_its_connection(
         assert set(rows(f"select pid {OURS}")) == before
 
 
-def test_a_frozen_database_is_given_up_in_time_and_used_again(proxy: Proxy) -> None:
+def test_frozen_database_times_out_and_is_used_again(proxy: Proxy) -> None:
     with serving(database_url=proxy.url, acquire_timeout=0.1, statement_timeout=0.1) as api:
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
@@ -224,7 +224,7 @@ def test_connections_that_never_answer_again_are_replaced(proxy: Proxy) -> None:
         until(lambda: ada.update(task_id, title="y").status_code == 200)
 
 
-async def test_a_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
+async def test_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
     async with opened(proxy.url, statement_timeout=0.1) as database_pool:
         connection = database_pool.idle.pop()
         connection.needs_check = True
@@ -235,7 +235,7 @@ async def test_a_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None
         assert connection not in database_pool.connections
 
 
-async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_database_gets_few_concurrent_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.01)
     attempts: list[int] = []
     ended: list[int] = []
@@ -260,7 +260,7 @@ async def test_a_database_that_is_silent_is_tried_a_few_times_at_once(monkeypatc
 # The size of the pool
 
 
-async def test_a_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: Rows) -> None:
+async def test_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: Rows) -> None:
     async with opened(database, pool_max_size=3) as database_pool:
         nobody = uuid4()
         burst = asyncio.gather(*(database_pool.run(UNBATCHED, uuid4(), nobody) for _ in range(50)))
@@ -330,7 +330,7 @@ async def test_tasks_that_are_cancelled_leak_no_connection(database: str) -> Non
         await asyncio.to_thread(until, lambda: len(database_pool.idle) == len(database_pool.connections) == 2)
 
 
-async def test_a_connection_handed_to_a_caller_who_just_left_goes_to_the_next(database: str) -> None:
+async def test_connection_assigned_to_a_cancelled_caller_goes_to_the_next(database: str) -> None:
     async with opened(database, pool_max_size=1) as database_pool:
         connection = database_pool.idle.pop()
         leaves, stays = (
@@ -346,7 +346,7 @@ async def test_a_connection_handed_to_a_caller_who_just_left_goes_to_the_next(da
         assert database_pool.idle == [connection]
 
 
-async def test_a_connection_is_not_handed_to_a_caller_who_has_just_left(database: str) -> None:
+async def test_connection_is_not_assigned_to_a_cancelled_caller(database: str) -> None:
     async with opened(database, pool_max_size=1) as database_pool:
         ada = uuid4()
         connection = database_pool.idle.pop()
@@ -384,12 +384,12 @@ async def test_closing_the_pool_refuses_the_requests_that_wait_and_come_later(da
 # A database that changes
 
 
-async def test_a_connection_that_waits_for_its_first_use_is_in_no_ones_way(database: str, rows: Rows) -> None:
+async def test_unused_connection_is_idle_without_a_transaction(database: str, rows: Rows) -> None:
     async with opened(database):
         assert rows(f"select state, xact_start {OURS}") == [("idle", None)]
 
 
-def test_the_schema_may_change_under_traffic(api: Api, rows: Rows, threads: ThreadPoolExecutor) -> None:
+def test_schema_may_change_under_traffic(api: Api, rows: Rows, threads: ThreadPoolExecutor) -> None:
     def traffic(ada: Caller) -> set[int]:
         statuses = set()
         for _ in range(15):
@@ -407,7 +407,7 @@ def test_the_schema_may_change_under_traffic(api: Api, rows: Rows, threads: Thre
     assert [run.result() for run in running] == [{200, 204}] * 3
 
 
-def test_a_server_that_turns_read_only_serves_reads_and_heals(
+def test_read_only_server_serves_reads_and_recovers(
     api: Api, ada: Caller, database: str, rows: Rows, postgres: "Postgres"
 ) -> None:
     task = ada.create(title="x").json()
@@ -438,7 +438,7 @@ def own_server() -> Iterator[Callable[[str], str]]:
             yield url_of
 
 
-def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
+def test_wrong_password_is_logged_without_its_value_and_can_be_corrected(
     own_server: Callable[[str], str], printed: Path
 ) -> None:
     with (
@@ -455,7 +455,7 @@ def test_a_wrong_password_is_told_without_it_and_may_be_put_right(
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
-def test_a_write_that_no_standby_has_is_never_called_saved(
+def test_write_without_a_synchronous_standby_is_outcome_unknown(
     own_server: Callable[[str], str], threads: ThreadPoolExecutor, how: str
 ) -> None:
     url = own_server("tasks")
@@ -493,7 +493,7 @@ def test_every_form_of_database_url_serves(proxy: Proxy, form: str) -> None:
 
 
 @pytest.mark.parametrize("required", ["sslmode=require", "ssl=require", "sslmode=verify-full&sslrootcert=system"])
-def test_a_connection_that_must_be_encrypted_is_never_made_in_the_clear(proxy: Proxy, required: str) -> None:
+def test_connection_that_requires_tls_is_never_made_without_it(proxy: Proxy, required: str) -> None:
     sent = proxy.record()
     with serving(database_url=f"{proxy.url.partition('?')[0]}?{required}") as api:
         assert refused(api.caller().list()) == "about:blank"
@@ -516,7 +516,7 @@ def test_a_connection_that_must_be_encrypted_is_never_made_in_the_clear(proxy: P
     ],
     ids=["check", "unique", "trigger"],
 )
-def test_a_rule_of_the_databases_owner_is_a_conflict(
+def test_rule_of_the_databases_owner_is_a_conflict(
     database: str, rows: Rows, printed: Path, rule: LiteralString
 ) -> None:
     rows(rule)
@@ -532,7 +532,7 @@ def test_a_rule_of_the_databases_owner_is_a_conflict(
     assert re.search('"constraint":"(no_milk|one_of_each)"|"sqlstate":"P0001"', printed.read_text())
 
 
-def test_a_warning_of_a_trigger_does_not_make_the_outcome_unknown(api: Api, ada: Caller, rows: Rows) -> None:
+def test_warning_of_a_trigger_does_not_make_the_outcome_unknown(api: Api, ada: Caller, rows: Rows) -> None:
     rows(
         """create function warn() returns trigger language plpgsql as $$ begin
             raise warning 'the transaction has already committed locally'; return new; end $$;
@@ -543,7 +543,7 @@ def test_a_warning_of_a_trigger_does_not_make_the_outcome_unknown(api: Api, ada:
     assert ada.complete(task.json()["id"]).status_code == 200
 
 
-def test_a_server_that_hides_its_warnings_is_refused(database: str, postgres: "Postgres") -> None:
+def test_server_that_hides_its_warnings_is_refused(database: str, postgres: "Postgres") -> None:
     postgres.execute("alter database {} set client_min_messages = error", name_of(database))
     with serving(database_url=database) as api:
         assert refused(api.caller().create(title="x")) == "about:blank"
@@ -552,7 +552,7 @@ def test_a_server_that_hides_its_warnings_is_refused(database: str, postgres: "P
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
 
 
-def test_a_database_without_an_encoding_is_refused(postgres: "Postgres") -> None:
+def test_database_without_an_encoding_is_refused(postgres: "Postgres") -> None:
     postgres.execute("create database {} template template0 encoding 'SQL_ASCII'", "test_ascii")
     with serving(database_url=postgres.url("test_ascii")) as api:
         assert refused(api.caller().create(title="x")) == "about:blank"
@@ -560,7 +560,7 @@ def test_a_database_without_an_encoding_is_refused(postgres: "Postgres") -> None
     postgres.execute("drop database {} with (force)", "test_ascii")
 
 
-def test_a_write_that_timed_out_is_answered_when_it_has_ended(
+def test_write_that_timed_out_is_answered_when_it_has_ended(
     database: str, rows: Rows, threads: ThreadPoolExecutor
 ) -> None:
     with serving(database_url=database, statement_timeout=0.2) as api:
@@ -592,7 +592,7 @@ def test_reads_stay_on_their_connections_beside_writes_to_a_read_only_database(
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])
-def test_a_statement_that_was_rolled_back_is_run_again(api: Api, ada: Caller, rows: Rows, code: LiteralString) -> None:
+def test_statement_that_was_rolled_back_is_run_again(api: Api, ada: Caller, rows: Rows, code: LiteralString) -> None:
     rows("create sequence attempts")
     rows("grant usage on sequence attempts to public")
     rows(
@@ -620,7 +620,7 @@ def test_batched_reads_survive_a_long_lock_that_changes_the_table(
         assert [read.result().status_code for read in reads] == [200] * 20
 
 
-def test_the_next_address_of_a_host_name_is_tried_when_the_first_is_silent(
+def test_next_address_of_a_host_name_is_tried_when_the_first_is_silent(
     database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = urlsplit(proxy.url)

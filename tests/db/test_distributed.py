@@ -116,7 +116,7 @@ async def test_statement_that_writes_applies_only_immutable_functions_to_columns
         ),
     ],
 )
-async def test_statement_that_applies_another_function_to_a_column_is_seen(
+async def test_statement_that_applies_another_function_to_a_column_is_detected(
     connection: Any, function: str, sql: str
 ) -> None:
     assert await stable_over_columns(connection, sql) == [function]
@@ -127,7 +127,7 @@ def test_statement_names_the_constraint_of_a_conflict(file: Any) -> None:
     assert conflicts_by_column(file.read_text()) == []
 
 
-def test_statement_that_names_the_columns_of_a_conflict_is_seen() -> None:
+def test_statement_that_names_the_columns_of_a_conflict_is_detected() -> None:
     assert conflicts_by_column("insert into tasks (user_id) values ($1) on conflict (id) do nothing")
 
 
@@ -148,7 +148,7 @@ def test_statement_that_names_the_columns_of_a_conflict_is_seen() -> None:
     ],
     ids=["the name of a shard's constraint", "no name"],
 )
-def test_create_task_of_a_new_user_is_created_where_the_error_has(
+def test_create_task_of_a_new_user_works_with_the_error_of_citus(
     ada: Caller, rows: Callable[..., list[Any]], change: LiteralString
 ) -> None:
     rows(change)

@@ -234,7 +234,7 @@ def test_rollback_refuses_migrations_of_another_release(
         "create table users (id uuid primary key) partition by hash (id)",
     ],
 )
-def test_migrate_and_rollback_leave_the_users_of_another_service(
+def test_migrate_and_rollback_keep_the_users_of_another_service(
     empty_database: str, connection: Connection, users: str
 ) -> None:
     connection.execute(users.encode())
@@ -259,7 +259,7 @@ def test_migrate_and_rollback_leave_the_users_of_another_service(
         "create view users as select gen_random_uuid() as id",
     ],
 )
-def test_migrate_refuses_users_that_tasks_cannot_belong_to(
+def test_migrate_refuses_a_users_table_without_a_uuid_key(
     empty_database: str, connection: Connection, users: str
 ) -> None:
     connection.execute(users.encode())

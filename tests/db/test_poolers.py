@@ -102,7 +102,7 @@ async def test_prepared_statements_are_named_by_their_text(database: str) -> Non
     assert names == {sha256(text.encode()).hexdigest()[:32]: text for text in names.values()}
 
 
-async def test_a_name_that_the_session_does_not_know_ends_the_connection(database: str) -> None:
+async def test_unknown_prepared_statement_closes_the_connection(database: str) -> None:
     async with opened(database) as pool:
         connection = pool.idle[0]
         health = Health(pool._settings, pool, Authenticator(pool._settings))
@@ -114,7 +114,7 @@ async def test_a_name_that_the_session_does_not_know_ends_the_connection(databas
         assert REMEDY in health.readyz().body
 
 
-async def test_a_name_that_is_taken_fails_the_start_of_a_connection(database: str) -> None:
+async def test_prepared_statement_name_in_use_fails_the_connect(database: str) -> None:
     async with opened(database) as pool:
         with pytest.raises(PreparedStatementsUnsupported):
             await pool.idle[0].prepare(tenant_statements())
@@ -159,7 +159,7 @@ def test_all_operations_work_without_prepared_statements(
 
 
 @needs_support
-def test_a_type_change_behind_a_pooler_heals_in_running_and_new_processes(
+def test_type_change_behind_a_pooler_recovers_in_running_and_new_processes(
     database: str, tmp_path: Path, rows: Rows, threads: ThreadPoolExecutor
 ) -> None:
     def lives(api: Api) -> None:
@@ -179,7 +179,7 @@ def test_a_type_change_behind_a_pooler_heals_in_running_and_new_processes(
 
 
 @needs_pgbouncer
-def test_a_write_that_a_pooler_kept_waiting_was_not_made(
+def test_write_that_waited_in_a_pooler_was_not_saved(
     database: str, tmp_path: Path, rows: Rows, threads: ThreadPoolExecutor
 ) -> None:
     options = {"default_pool_size": 1, "query_wait_timeout": 1} | WITH_SUPPORT

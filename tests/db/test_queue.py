@@ -86,7 +86,7 @@ def test_queue_starts_a_batch_before_a_user_who_holds_a_connection(queue: Queue)
     assert [queue.pop(), queue.pop()] == [batch, of_ada]
 
 
-def test_queue_expires_what_is_late_and_forgets_what_left(queue: Queue) -> None:
+def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> None:
     ada = queue.user("ada")
     late, left, later = wait(queue, ada, 1), wait(queue, ada, 2), wait(queue, ada, 3)
 
@@ -98,7 +98,7 @@ def test_queue_expires_what_is_late_and_forgets_what_left(queue: Queue) -> None:
     assert queue.user("ada") is not ada
 
 
-async def test_a_user_with_many_reads_leaves_connections_to_others(database: str, rows: Rows) -> None:
+async def test_user_with_many_reads_leaves_connections_to_others(database: str, rows: Rows) -> None:
     greedy, other = uuid4(), uuid4()
     async with opened(database, pool_min_size=4, pool_max_size=4, statement_timeout=30, acquire_timeout=30) as pool:
         with locked(database, "access exclusive"):
@@ -112,7 +112,7 @@ async def test_a_user_with_many_reads_leaves_connections_to_others(database: str
         await asyncio.gather(*calls)
 
 
-async def test_a_connection_goes_to_the_user_who_holds_none(database: str, rows: Rows) -> None:
+async def test_connection_goes_to_the_user_without_one(database: str, rows: Rows) -> None:
     greedy, other = uuid4(), uuid4()
     done: list[UUID] = []
 
@@ -132,7 +132,7 @@ LONG = 1_000_000
 """Characters of a description."""
 
 
-def test_searches_through_long_texts_cost_others_nothing(database: str, rows: Rows) -> None:
+def test_searches_of_long_texts_do_not_delay_other_users(database: str, rows: Rows) -> None:
     """150 tasks of 1 MB are searched on 25 connections; every call of another user succeeds."""
     with serving(database_url=database, acquire_timeout=1, statement_timeout=2) as api:
         greedy, other = api.caller(), api.caller()

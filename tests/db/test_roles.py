@@ -190,7 +190,7 @@ def test_application_role_may_write_the_columns_that_statements_write(roles: Rol
         "copy tasks to program 'true'",
     ],
 )
-def test_application_role_may_not(roles: Roles, statement: LiteralString) -> None:
+def test_application_role_is_refused_other_rights(roles: Roles, statement: LiteralString) -> None:
     roles.execute("administrator", "alter table users add column secret text; create table secrets ()")
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -219,7 +219,7 @@ def test_application_role_has_deadlines_below_the_services_own(roles: Roles) -> 
             assert roles.execute(role, f"show {name}") != [("0",)], (role, name)
 
 
-def test_application_role_gets_its_refusal_from_the_server_before_it_has_to_guess(roles: Roles) -> None:
+def test_application_role_is_refused_by_the_server_before_the_outcome_is_unknown(roles: Roles) -> None:
     name = roles.names["application"]
     roles.execute("administrator", f"alter role \"{name}\" in database {name_of(roles)} set lock_timeout to '100ms'")
     with serving(database_url=roles.url("application")) as api:
@@ -287,7 +287,7 @@ def test_reader_sees_tasks_and_changes_nothing(roles: Roles) -> None:
             roles.execute("reader", f"set transaction read write; {statement}")
 
 
-def test_migrator_makes_everything_the_owners(empty_database: str, names: dict[str, str]) -> None:
+def test_migrator_creates_tables_that_belong_to_the_owner(empty_database: str, names: dict[str, str]) -> None:
     roles = Roles(empty_database, names)
     roles.run("administrator", "create.sql")
 
@@ -301,7 +301,7 @@ def test_migrator_makes_everything_the_owners(empty_database: str, names: dict[s
     assert rollback(roles.url("migrator"), steps=len(bundled()))
 
 
-def test_migrator_migrates_what_was_made_before_there_were_roles(roles: Roles) -> None:
+def test_migrator_migrates_tables_that_are_older_than_the_roles(roles: Roles) -> None:
     with psycopg.connect(for_psycopg(roles.url("migrator"))) as connection:
         connection.execute("alter table tasks add column more int")
 
@@ -388,7 +388,7 @@ def test_row_level_security_holds_without_prepared_statements(secured: Roles) ->
         live(api.caller(), api.caller())
 
 
-def test_row_level_security_shows_nothing_to_a_session_that_says_not_whose(secured: Roles) -> None:
+def test_row_level_security_shows_nothing_to_a_session_without_a_user(secured: Roles) -> None:
     with serving(database_url=secured.url("application"), row_level_security=True) as api:
         ada = api.caller()
         ada.create(title="x")
@@ -422,7 +422,7 @@ def test_row_level_security_holds_when_statements_forget_their_filter(roles: Rol
         live(ada, bob)
 
 
-def test_row_level_security_keeps_reads_that_travel_together_apart(roles: Roles, forgetful: Path) -> None:
+def test_row_level_security_separates_the_reads_of_a_batch(roles: Roles, forgetful: Path) -> None:
     roles.run("migrator", "functions.sql", forgetful)
     roles.run("migrator", "row-level-security.sql")
     with (
@@ -441,7 +441,7 @@ def test_row_level_security_keeps_reads_that_travel_together_apart(roles: Roles,
     assert gets == [[200 if owner is caller else 404 for owner in callers] for caller in callers]
 
 
-def test_row_level_security_is_taken_back_without_a_trace(roles: Roles) -> None:
+def test_row_level_security_rollback_restores_the_schema(roles: Roles) -> None:
     before = schema(roles.database)
     roles.secure()
     roles.secure()
@@ -454,7 +454,7 @@ def test_row_level_security_is_taken_back_without_a_trace(roles: Roles) -> None:
     assert schema(roles.database) == before
 
 
-def test_service_without_the_functions_of_its_statements_gets_no_traffic(roles: Roles) -> None:
+def test_service_without_the_functions_of_its_statements_is_not_ready(roles: Roles) -> None:
     with serving(database_url=roles.url("application"), row_level_security=True) as api:
         assert api.anonymous.get("/readyz").status_code == 503
         assert api.caller().list().status_code == 503
@@ -463,7 +463,7 @@ def test_service_without_the_functions_of_its_statements_gets_no_traffic(roles: 
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
 
 
-def test_dropped_roles_leave_the_tasks(secured: Roles) -> None:
+def test_drop_of_the_roles_keeps_the_tasks(secured: Roles) -> None:
     with serving(database_url=secured.url("application"), row_level_security=True) as api:
         ada = api.caller()
         ada.create(title="x")

@@ -54,7 +54,7 @@ def counted_tasks(api: Api) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("operation", CALLS)
-def test_a_request_is_one_statement_in_one_round_trip(ada: Caller, proxy: Proxy, operation: str) -> None:
+def test_request_is_one_statement_in_one_round_trip(ada: Caller, proxy: Proxy, operation: str) -> None:
     task_ids = [ada.create(title="x").json()["id"] for _ in range(10)]
     before = (proxy.statements, proxy.round_trips)
 
@@ -64,7 +64,7 @@ def test_a_request_is_one_statement_in_one_round_trip(ada: Caller, proxy: Proxy,
     assert (proxy.statements - before[0], proxy.round_trips - before[1]) == (10, 10)
 
 
-def test_the_first_task_of_a_user_costs_two_statements_more(ada: Caller, proxy: Proxy) -> None:
+def test_first_task_of_a_user_costs_two_more_statements(ada: Caller, proxy: Proxy) -> None:
     before = (proxy.statements, proxy.round_trips)
 
     ada.create(title="x")  # refused by the foreign key, then the user, then the task once more
@@ -72,7 +72,7 @@ def test_the_first_task_of_a_user_costs_two_statements_more(ada: Caller, proxy: 
     assert (proxy.statements - before[0], proxy.round_trips - before[1]) == (3, 3)
 
 
-def test_a_refused_request_costs_nothing(ada: Caller, bob: Caller, api: Api, proxy: Proxy) -> None:
+def test_refused_request_sends_no_statement(ada: Caller, bob: Caller, api: Api, proxy: Proxy) -> None:
     before = proxy.statements
 
     assert ada.request("GET", bob.tasks).status_code == 403
@@ -84,7 +84,7 @@ def test_a_refused_request_costs_nothing(ada: Caller, bob: Caller, api: Api, pro
 
 
 @pytest.mark.parametrize("operation", CALLS)
-def test_a_request_that_meets_no_other_is_one_asyncio_task(api: Api, ada: Caller, operation: str) -> None:
+def test_request_without_contention_is_one_asyncio_task(api: Api, ada: Caller, operation: str) -> None:
     task_id = ada.create(title="x").json()["id"]
 
     with counted_tasks(api) as names:
@@ -93,7 +93,7 @@ def test_a_request_that_meets_no_other_is_one_asyncio_task(api: Api, ada: Caller
     assert len(names) == 1, names
 
 
-def test_reads_of_one_moment_fly_together(api: Api, ada: Caller, proxy: Proxy) -> None:
+def test_reads_of_one_iteration_share_a_round_trip(api: Api, ada: Caller, proxy: Proxy) -> None:
     task_id = ada.create(title="x").json()["id"]
     with ThreadPoolExecutor(32) as threads:
         list(threads.map(ada.get, [task_id] * 32))  # so that every thread has its connection

@@ -90,7 +90,7 @@ def look(rows: Rows) -> list[str]:
     return state
 
 
-def test_session_is_as_new_after_every_operation(ada: Caller, rows: Rows) -> None:
+def test_session_is_reset_after_every_operation(ada: Caller, rows: Rows) -> None:
     call_each(ada)
 
     assert look(rows) == []
@@ -105,7 +105,7 @@ def test_session_is_as_new_after_every_operation(ada: Caller, rows: Rows) -> Non
         ("create temporary table titles ()", "table titles"),
     ],
 )
-def test_session_that_is_not_as_new_is_seen(ada: Caller, rows: Rows, leaving: str, state: str) -> None:
+def test_changed_session_is_detected(ada: Caller, rows: Rows, leaving: str, state: str) -> None:
     rows(LEAVE.format(leaving))
 
     ada.create(title="x")

@@ -215,7 +215,7 @@ async def test_plan_of_a_list_is_generic_after_five_runs(connection: Any, user_i
     assert tuple(plans) == (5, 2)
 
 
-async def test_plan_without_the_order_of_the_index_would_be_seen(connection: Any, tmp_path: Path) -> None:
+async def test_plan_without_the_order_of_the_index_is_detected(connection: Any, tmp_path: Path) -> None:
     file = tmp_path / "worse.sql"
     file.write_text((FOLDER / "list_tasks.sql").read_text().replace("created_at desc, id", "updated_at desc, id"))
 
@@ -224,7 +224,7 @@ async def test_plan_without_the_order_of_the_index_would_be_seen(connection: Any
     assert [step["Plan Rows"] for step in steps if step["Node Type"] == "Sort"] > [2 * PAGE]
 
 
-async def test_plan_without_the_user_would_be_seen(connection: Any, tmp_path: Path) -> None:
+async def test_plan_without_the_user_is_detected(connection: Any, tmp_path: Path) -> None:
     file = tmp_path / "worse.sql"
     file.write_text((FOLDER / "get_task.sql").read_text().replace("user_id = $1 and id = $2", "$1 = $2"))
 
@@ -313,7 +313,7 @@ def test_statement_of_the_probe_touches_only_the_notes_of_migrations() -> None:
         "set statement_timeout = 0",
     ],
 )
-def test_statement_that_touches_other_rows_is_seen(sql: str) -> None:
+def test_statement_that_touches_other_rows_is_detected(sql: str) -> None:
     assert faults(sql)
 
 
@@ -366,7 +366,7 @@ async def test_statement_calls_no_function_with_effects(connection: Any, file: P
 
 
 @pytest.mark.parametrize("call", ["set_config('a.b', 'c', false)", "pg_advisory_lock(1)", "pg_notify('a', 'b')"])
-async def test_statement_that_calls_a_function_with_effects_is_seen(connection: Any, call: str) -> None:
+async def test_statement_that_calls_a_function_with_effects_is_detected(connection: Any, call: str) -> None:
     assert await with_effects(connection, parts(f"select coalesce({call})").functions)
 
 

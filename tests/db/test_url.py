@@ -141,7 +141,7 @@ async def test_database_url_takes_a_socket_folder_with_spaces(
 
 
 @pytest.mark.parametrize("query", ["sslmode=require", "ssl=require", "ssl=true", "sslmode=no-verify"])
-async def test_database_url_with_tls_never_speaks_in_the_clear(query: str) -> None:
+async def test_database_url_with_tls_never_connects_without_tls(query: str) -> None:
     heard = asyncio.Queue[bytes]()
 
     async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,7 +161,7 @@ async def test_database_url_with_tls_never_speaks_in_the_clear(query: str) -> No
         assert [await heard.get() for _ in range(4)] == [ssl_request, b""] * 2
 
 
-def test_database_url_gives_the_machines_certificates_as_a_file() -> None:
+def test_database_url_with_system_certificates_names_their_file() -> None:
     url = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=system"
 
     assert parameters(for_asyncpg(url))["sslrootcert"].startswith("/")

@@ -151,7 +151,7 @@ def test_body_in_small_chunks_is_read(served: Edge) -> None:
         assert wire.answer().body == b"/ping"
 
 
-def test_trailers_are_no_headers(served: Edge) -> None:
+def test_trailers_are_not_headers(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(request("POST", "/headers", "Transfer-Encoding: chunked"))
         wire.send(b"2\r\n{}\r\n0\r\nAuthorization: Bearer x\r\nHost: elsewhere.example\r\n\r\n")
@@ -264,7 +264,7 @@ def test_response_may_take_longer_than_the_idle_limit() -> None:
             time.sleep(0.01)
 
 
-def test_response_is_sent_not_far_ahead_of_its_reader(served: Edge) -> None:
+def test_response_is_buffered_only_up_to_a_limit(served: Edge) -> None:
     with served.wire(receive_buffer=4096) as wire:
         wire.send(request("GET", "/endless"))
         until(lambda: served.application.sent_bytes)
@@ -337,7 +337,7 @@ def test_pipelined_requests_beyond_the_limit_are_503(served: Edge) -> None:
         assert_refused(wire, 503)
 
 
-def test_pipelined_requests_are_not_read_while_others_wait(served: Edge) -> None:
+def test_pipelined_requests_are_not_read_while_earlier_ones_wait(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(request("GET", "/held") + PING)
         until(lambda: served.seen)
@@ -403,7 +403,7 @@ NEVER = request("GET", "/never")
         ),
     ],
 )
-def test_body_of_a_refused_request_is_no_request(served: Edge, sent: list[bytes]) -> None:
+def test_body_of_a_refused_request_is_not_a_request(served: Edge, sent: list[bytes]) -> None:
     first, *more = sent
     with served.wire() as wire:
         assert wire.send(first).answer().status == 401
@@ -424,7 +424,7 @@ def test_body_of_a_refused_request_is_no_request(served: Edge, sent: list[bytes]
         pytest.param(b"GET /ping HTTP/1.1\r\n\r\n" + NEVER, id="no host"),
     ],
 )
-def test_what_follows_the_last_request_is_no_request(served: Edge, sent: bytes) -> None:
+def test_data_after_the_last_request_is_not_a_request(served: Edge, sent: bytes) -> None:
     with served.wire() as wire:
         assert wire.send(sent).answer().headers["connection"] == "close"
         wire.send(NEVER)
@@ -440,7 +440,7 @@ def test_body_of_a_refused_request_gets_no_second_answer(served: Edge, rest: byt
         assert wire.rest() == b""
 
 
-def test_body_that_is_awaited_is_asked_for(served: Edge) -> None:
+def test_body_that_is_awaited_gets_100_continue(served: Edge) -> None:
     with served.wire() as wire:
         for _ in range(2):
             wire.send(request("POST", "/echo", "Expect: 100-Continue", "Content-Length: 4"))
@@ -448,7 +448,7 @@ def test_body_that_is_awaited_is_asked_for(served: Edge) -> None:
             assert wire.send(b"body").answer().body == b"body"
 
 
-def test_body_that_is_refused_is_not_asked_for(short_timeouts: Edge) -> None:
+def test_body_that_is_refused_gets_no_100_continue(short_timeouts: Edge) -> None:
     with short_timeouts.wire() as wire:
         wire.send(request("POST", "/held/echo", "Expect: 100-continue", "Content-Length: 4"))
         time.sleep(0.5)  # until the body is late
@@ -464,7 +464,7 @@ def test_body_wakes_every_receive(served: Edge) -> None:
         assert wire.send(b"xy").answer().status == 200
 
 
-def test_request_without_a_body_is_not_asked_for_one(served: Edge) -> None:
+def test_request_without_a_body_gets_no_100_continue(served: Edge) -> None:
     with served.wire() as wire:
         assert wire.send(request("GET", "/ping", "Expect: 100-continue")).answer().status == 200
 
@@ -556,7 +556,7 @@ def test_connection_that_ends_within_a_request_is_closed(served: Edge, sent: byt
 
 
 @pytest.mark.parametrize("pipelined", [b"", PING])
-def test_response_stops_when_its_client_has_left(served: Edge, pipelined: bytes) -> None:
+def test_response_stops_when_its_client_disconnects(served: Edge, pipelined: bytes) -> None:
     with served.wire() as wire:
         wire.send(request("GET", "/endless") + pipelined)
         until(lambda: served.seen)

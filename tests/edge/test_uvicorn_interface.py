@@ -34,7 +34,7 @@ def test_probe_names_an_argument_that_is_not_expected(monkeypatch: pytest.Monkey
         probe()
 
 
-def test_probe_tells_that_connections_are_not_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_reports_that_connections_are_not_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
     async def shutdown(self: uvicorn.Server, sockets: Any = None) -> None:
         self.servers[0].close()
 

@@ -13,7 +13,7 @@ from tests.ports import free_port, listens
 from tests.serving import serving, until
 
 
-def test_soak_sees_memory_connections_and_other_descriptors(database: str) -> None:
+def test_soak_samples_memory_connections_and_descriptors(database: str) -> None:
     port = free_port()
     with serving(database_url=database, metrics_port=port) as api:
         until(lambda: listens(port) and api.pool().get("open") == 2)
@@ -37,7 +37,7 @@ def run(**leak: float) -> list[Sample]:
 
 
 @pytest.mark.parametrize("leak", [{}, {"memory": 0.5}, {"memory": -3}, {"connections": 1}])
-def test_soak_calls_a_service_flat_that_settles(leak: dict[str, Any]) -> None:
+def test_soak_accepts_a_service_that_settles(leak: dict[str, Any]) -> None:
     flat, words = verdict(run(**leak))
 
     assert flat, words
@@ -45,7 +45,7 @@ def test_soak_calls_a_service_flat_that_settles(leak: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("leak", [{"memory": 2}, {"connections": 2}, {"descriptors": 1}])
-def test_soak_sees_what_grows(leak: dict[str, Any]) -> None:
+def test_soak_detects_growth(leak: dict[str, Any]) -> None:
     flat, words = verdict(run(**leak))
 
     assert not flat, words
@@ -59,7 +59,7 @@ def chosen(*rest: str, shape: str | None = None, run_time: int | None = None, ra
     return " ".join(command(TARGET, Namespace(shape=shape, run_time=run_time, rate=rate), list(rest)))
 
 
-def test_load_passes_on_what_locust_takes() -> None:
+def test_load_passes_the_options_of_locust_on() -> None:
     line = chosen("--csv", "out", "--processes", "2", "--spawn-rate", "100", run_time=90)
 
     assert "-m locust" in line
@@ -87,6 +87,6 @@ def test_load_reads_times_as_locust_does(text: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "m", "1.5h", "-3"])
-def test_load_refuses_what_is_no_time(text: str) -> None:
+def test_load_refuses_an_invalid_time(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="1h30m"):
         seconds(text)

@@ -54,7 +54,7 @@ def test_readyz_names_the_migrations_that_have_not_run(api: Api, rows: Callable[
     until(lambda: not unready(api))
 
 
-def test_readyz_tells_a_silent_database_from_a_lost_one_and_livez_stays_200(proxy: Proxy) -> None:
+def test_readyz_distinguishes_a_silent_database_from_a_lost_one(proxy: Proxy) -> None:
     said: list[str] = []
 
     def says(reason: str) -> bool:

@@ -25,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-def test_output_drops_and_counts_the_lines_that_a_stalled_reader_leaves_no_room_for(pipe: tuple[int, int]) -> None:
+def test_output_drops_and_counts_lines_that_do_not_fit(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     output = Output(writer, capacity=1000)
     written = seen = reported = 0
@@ -47,7 +47,7 @@ def test_output_drops_and_counts_the_lines_that_a_stalled_reader_leaves_no_room_
     output.close()
 
 
-def test_output_without_a_reader_goes_on_when_there_is_one_again(pipe: tuple[int, int]) -> None:
+def test_output_continues_when_its_reader_is_back(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     output = Output(writer, flush_seconds=0)
     os.close(reader)

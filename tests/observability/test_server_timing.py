@@ -55,7 +55,7 @@ def test_server_timing_of_a_refusal_has_no_database_time(timed: Api, authorizati
     assert times["wait"] == times["db"] == 0
 
 
-def test_server_timing_tells_waiting_for_a_connection_from_waiting_for_the_database(database: str, rows: Rows) -> None:
+def test_server_timing_separates_the_wait_for_a_connection_from_the_database_time(database: str, rows: Rows) -> None:
     one = {"pool_min_size": 1, "pool_max_size": 1, "acquire_timeout": 0.3}
     with serving(database_url=database, server_timing=True, **one) as api, ThreadPoolExecutor(4) as clients:
         ada = api.caller()

@@ -186,7 +186,7 @@ def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> 
         (None, None, None, None, []),
     ],
 )
-def test_finding_is_what_a_header_does_not_allow(
+def test_finding_is_a_cost_or_plan_beyond_the_header(
     budget: str | None, buffers: float | None, indexes: list[str] | None, sorts: bool | None, found: list[str]
 ) -> None:
     statement = StatementReport("get", "by_id", indexes, sorts, budget=budget, buffers=buffers, rows=10)

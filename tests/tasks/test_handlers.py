@@ -110,7 +110,7 @@ def test_create_task_keeps_the_title_as_it_is(ada: Caller, title: str) -> None:
         (7, "body"),
     ],
 )
-def test_create_task_names_what_is_wrong_and_keeps_nothing(ada: Caller, body: Any, place: str) -> None:
+def test_create_task_names_the_error_and_saves_nothing(ada: Caller, body: Any, place: str) -> None:
     response = ada.request("POST", ada.tasks, json=body)
 
     assert set(errors(response)) == {place}
@@ -335,7 +335,7 @@ def test_update_task_never_touches_completed_or_ids(ada: Caller, bob: Caller) ->
         ([], "body"),
     ],
 )
-def test_update_task_names_what_is_wrong_and_changes_nothing(ada: Caller, body: Any, place: str) -> None:
+def test_update_task_names_the_error_and_changes_nothing(ada: Caller, body: Any, place: str) -> None:
     task = ada.create(title="x").json()
 
     response = ada.request("PUT", f"{ada.tasks}/{task['id']}", json=body)
@@ -401,7 +401,7 @@ def test_complete_task_with_an_idempotency_key_sets_or_flips_one_version(ada: Ca
         (True, "body"),
     ],
 )
-def test_complete_task_names_what_is_wrong_and_changes_nothing(ada: Caller, body: Any, place: str) -> None:
+def test_complete_task_names_the_error_and_changes_nothing(ada: Caller, body: Any, place: str) -> None:
     task = ada.create(title="x").json()
 
     assert set(errors(ada.complete(task["id"], json=body))) == {place}

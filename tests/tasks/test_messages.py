@@ -82,7 +82,7 @@ ELSEWHERE = {
 TYPES = {name: type for name, type in vars(problems).items() if isinstance(type, ProblemType)}
 
 
-def test_every_message_is_driven() -> None:
+def test_every_message_is_tested() -> None:
     assert MESSAGES.keys() == REFUSALS.keys() | ELSEWHERE.keys()
 
 
