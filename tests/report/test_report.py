@@ -183,6 +183,9 @@ def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> 
         ("5 buffers and 2 a row, no sort", 25.0, ["by_id"], False, []),
         ("5 buffers, no sort", 1.0, [], True, ["get: the plan does not use by_id", "get: the plan sorts"]),
         ("none: it sorts", 9999.0, ["by_id"], True, []),
+        ("none: it sorts", 9999.0, ["other"], True, []),
+        ("none: it sorts", 9999.0, [], True, ["get: the plan does not use by_id"]),
+        ("5 buffers, no sort", 1.0, ["other"], False, ["get: the plan does not use by_id"]),
         (None, None, None, None, []),
     ],
 )
