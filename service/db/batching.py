@@ -45,7 +45,6 @@ class Connections(Protocol):
     """What batching needs of the pool."""
 
     queue: Queue
-    connections: set[Connection]
 
     def check_queue_limit(self) -> None: ...
     def enqueue(self, waiter: Waiter) -> None: ...
@@ -72,8 +71,9 @@ class Batch(Waiter):
     def is_held_back(self) -> bool:
         return not self._batcher.can_dispatch()
 
-    def start(self, connection: Connection) -> None:
+    def start(self, connection: Connection) -> bool:
         self._batcher.start(self, connection)
+        return True
 
     def fail(self, error: Exception) -> None:
         self._batcher.close(self)
@@ -108,6 +108,7 @@ class ReadBatcher:
         self.batches = self.batched_reads = 0
         self.heavy: dict[tuple[Any, ...], None] = {}
         self._pool = pool
+        self._queue = pool.queue
         self._wait_seconds = settings.acquire_timeout
         self._max_waiting = settings.max_waiting
         self._open: dict[Statement, Batch] = {}
@@ -130,16 +131,11 @@ class ReadBatcher:
 
     def join(self, statement: Statement, arguments: tuple[Any, ...]) -> tuple[Batch, asyncio.Future[list[Row]]]:
         """The batch that a read becomes part of, and its rows. Raises QueueFull and DatabaseUnavailable at once."""
-        queue = self._pool.queue
-        if queue.size >= self._max_waiting or not self._pool.connections:
-            self._pool.check_queue_limit()
+        queue = self._queue
         batch = self._open.get(statement)
-        if batch is None:
-            capacity = int(BATCH_ROWS / max(self._mean_rows[statement], BATCH_ROWS / BATCH_SIZE))
-            batch = Batch(statement, queue.batches, self._loop.time() + self._wait_seconds, capacity, self)
-            self._open[statement] = batch
-            self._pool.enqueue(batch)
-            self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined
+        if batch is None or queue.size >= self._max_waiting:
+            self._pool.check_queue_limit()
+            batch = batch or self._open_batch(statement)
         caller = self._loop.create_future()
         batch.callers[arguments].append(caller)
         batch.size += 1
@@ -147,6 +143,14 @@ class ReadBatcher:
         if batch.size == batch.capacity:
             self.close(batch)
         return batch, caller
+
+    def _open_batch(self, statement: Statement) -> Batch:
+        capacity = int(BATCH_ROWS / max(self._mean_rows[statement], BATCH_ROWS / BATCH_SIZE))
+        batch = Batch(statement, self._queue.batches, self._loop.time() + self._wait_seconds, capacity, self)
+        self._open[statement] = batch
+        self._pool.enqueue(batch)
+        self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined
+        return batch
 
     def close(self, batch: Batch) -> None:
         """Let no further read join the batch."""

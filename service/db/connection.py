@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -94,6 +95,9 @@ class Connection:
         self._prepared[statement.name] = prepared
         self._calls[statement.name] = prepared_call(self.driver, prepared, self._direct)
 
+    def _call(self, statement: Statement, arguments: Arguments) -> Awaitable[list[Record]]:
+        return self._calls[statement.name](arguments)
+
     async def run(self, statement: Statement, arguments: Arguments) -> list[Record]:
         """The statement's rows.
 
@@ -105,7 +109,7 @@ class Connection:
                 try:
                     rows = await self._calls[statement.name](arguments)
                 except INVALID_STATEMENT:
-                    rows = await self._prepare_and_run(statement, lambda: self._calls[statement.name](arguments))
+                    rows = await self._prepare_and_run(statement, partial(self._call, statement, arguments))
         except Exception as error:
             self._on_error(error)
             raise
@@ -119,7 +123,7 @@ class Connection:
             try:
                 rows: list[Record] = await self._fetch_many(statement, calls)
             except INVALID_STATEMENT:
-                rows = await self._prepare_and_run(statement, lambda: self._fetch_many(statement, calls))
+                rows = await self._prepare_and_run(statement, partial(self._fetch_many, statement, calls))
         except Exception as error:
             self._on_error(error)
             raise

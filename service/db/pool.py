@@ -114,7 +114,8 @@ class Pool:
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
-        self.check_queue_limit()
+        if self.queue.size >= self._settings.max_waiting or not self.connections:
+            self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
         waiter = Waiter(self.queue.user(user), self._loop.time() + self._settings.acquire_timeout, future, capped)
         self.enqueue(waiter)
@@ -146,21 +147,21 @@ class Pool:
             waiter = self.queue.pop()
             if waiter is None:
                 return
-            if waiter.is_cancelled():
+            if waiter.start(self.idle[-1]):
+                connection = self.idle.pop()
+                connection.holder = waiter.user
+                waiter.user.held += 1
+            else:
                 self.queue.forget(waiter.user)
-                continue
-            connection = self.idle.pop()
-            connection.holder = waiter.user
-            waiter.user.held += 1
-            waiter.start(connection)
-        self._grow()
+        if self.queue.size:
+            self._grow()
 
     def _grow(self) -> None:
         """Open a connection when an entry could start on one more."""
         connections = len(self.connections)
-        if connections == self._settings.pool_max_size or not self._connector.has_room(connections, len(self.queue)):
+        if connections >= self._settings.pool_max_size:
             return
-        if self.queue.next():
+        if self._connector.has_room(connections, len(self.queue)) and self.queue.next():
             self._connector.start()
 
     def release(self, connection: Connection) -> None:

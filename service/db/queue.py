@@ -41,14 +41,12 @@ class Waiter:
         """Whether the entry must not start yet, even on an idle connection."""
         return False
 
-    def is_cancelled(self) -> bool:
-        """Whether the request's task was cancelled, and has not yet removed the entry from the queue."""
-        return self.future is not None and self.future.done()
-
-    def start(self, connection: Connection) -> None:
-        """Continue the request with a connection. The entry must not be cancelled."""
-        if self.future:
-            self.future.set_result(connection)
+    def start(self, connection: Connection) -> bool:
+        """Continue the request with a connection. Returns False if its task was just cancelled: it takes none."""
+        if self.future is None or self.future.done():
+            return False
+        self.future.set_result(connection)
+        return True
 
     def fail(self, error: Exception) -> None:
         """Continue the request with an exception."""
@@ -135,7 +133,9 @@ class Queue:
         It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch starts
         before the requests that came later: it is for many users, and with one turn among theirs it would be late.
         """
-        user = self._next_user()
+        user = self._turns[0] if self._turns else None
+        if user and user.held:
+            user = self._next_user()
         batches = self.batches.waiters
         if not batches or batches[0].is_held_back():
             return user
