@@ -7,15 +7,15 @@ and a failure. The pattern is that of GraphQL's DataLoader.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from time import perf_counter
 from typing import Any, Protocol
 
+from service.db.batch import Batch, Outcome
 from service.db.connection import Connection
 from service.db.errors import ConnectionLost
-from service.db.queue import Queue, User, Waiter
+from service.db.queue import Queue, Waiter
 from service.db.statements import Row, Statement
 from service.settings import Settings
 
@@ -38,8 +38,6 @@ HEAVY_READS = 10_000
 SLOW_SECONDS = 0.05
 """A batch under way for longer counts no more: its connection may be dead, and others need not wait for it."""
 
-Outcome = list[Row] | Exception
-
 
 class Connections(Protocol):
     """What batching needs of the pool."""
@@ -50,50 +48,6 @@ class Connections(Protocol):
     def enqueue(self, waiter: Waiter) -> None: ...
     def dispatch(self) -> None: ...
     def release(self, connection: Connection) -> None: ...
-
-
-class Batch(Waiter):
-    """Reads of one statement by their arguments, `capacity` at most. Equal reads are sent once."""
-
-    __slots__ = ("_batcher", "callers", "capacity", "finished", "started", "statement")
-
-    def __init__(
-        self, statement: Statement, user: User, deadline: float, capacity: int, batcher: "ReadBatcher"
-    ) -> None:
-        super().__init__(user, deadline)
-        self.size = 0
-        self.capacity = capacity
-        self.statement = statement
-        self.callers: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = defaultdict(list)
-        self.started = self.finished = 0.0  # of time.perf_counter()
-        self._batcher = batcher
-
-    def is_held_back(self) -> bool:
-        return not self._batcher.can_dispatch()
-
-    def start(self, connection: Connection) -> bool:
-        self._batcher.start(self, connection)
-        return True
-
-    def fail(self, error: Exception) -> None:
-        self._batcher.close(self)
-        self.resolve([error] * len(self.callers))
-
-    def timing(self, queued: float) -> tuple[float, float]:
-        """Seconds in the queue, and with the database, of a read that joined at `queued`."""
-        started = self.started or perf_counter()  # a batch that was refused did not start
-        return max(started - queued, 0.0), (self.finished or started) - started
-
-    def resolve(self, outcomes: Sequence[Outcome]) -> None:
-        """Give each caller its rows or its exception. The outcomes are in the order of the calls."""
-        for callers, outcome in zip(self.callers.values(), outcomes, strict=True):
-            for caller in callers:
-                if caller.done():
-                    continue  # cancelled: its client has disconnected
-                if isinstance(outcome, Exception):
-                    caller.set_exception(outcome)
-                else:
-                    caller.set_result(outcome)
 
 
 class ReadBatcher:

@@ -1,0 +1,63 @@
+"""One batch: an entry of the queue that stands for the reads of one statement."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+from service.db.connection import Connection
+from service.db.queue import User, Waiter
+from service.db.statements import Row, Statement
+
+Outcome = list[Row] | Exception
+
+
+class Batcher(Protocol):
+    """What a batch needs of the ReadBatcher."""
+
+    def can_dispatch(self) -> bool: ...
+    def start(self, batch: "Batch", connection: Connection) -> None: ...
+    def close(self, batch: "Batch") -> None: ...
+
+
+class Batch(Waiter):
+    """Reads of one statement by their arguments, `capacity` at most. Equal reads are sent once."""
+
+    __slots__ = ("_batcher", "callers", "capacity", "finished", "started", "statement")
+
+    def __init__(self, statement: Statement, user: User, deadline: float, capacity: int, batcher: Batcher) -> None:
+        super().__init__(user, deadline)
+        self.size = 0
+        self.capacity = capacity
+        self.statement = statement
+        self.callers: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = defaultdict(list)
+        self.started = self.finished = 0.0  # of time.perf_counter()
+        self._batcher = batcher
+
+    def is_held_back(self) -> bool:
+        return not self._batcher.can_dispatch()
+
+    def start(self, connection: Connection) -> bool:
+        self._batcher.start(self, connection)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        self._batcher.close(self)
+        self.resolve([error] * len(self.callers))
+
+    def timing(self, queued: float) -> tuple[float, float]:
+        """Seconds in the queue, and with the database, of a read that joined at `queued`."""
+        started = self.started or perf_counter()  # a batch that was refused did not start
+        return max(started - queued, 0.0), (self.finished or started) - started
+
+    def resolve(self, outcomes: Sequence[Outcome]) -> None:
+        """Give each caller its rows or its exception. The outcomes are in the order of the calls."""
+        for callers, outcome in zip(self.callers.values(), outcomes, strict=True):
+            for caller in callers:
+                if caller.done():
+                    continue  # cancelled: its client has disconnected
+                if isinstance(outcome, Exception):
+                    caller.set_exception(outcome)
+                else:
+                    caller.set_result(outcome)
