@@ -14,7 +14,7 @@ from bench.page import page, write
 from bench.report import line
 from bench.rounds import Plan, runs
 from bench.run import Run
-from bench.subjects import OTHERS, SEED_PYTHON, migrate, service
+from bench.subjects import BASELINES, SEED_PYTHON, migrate, service
 from bench.traffic import OPERATIONS
 from service.dev.postgres import PostgresError
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Measure what the command line asks for. Exits with status 1 when a response was unexpected."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a request costs.")
     parser.add_argument("--ops", type=_some_of(OPERATIONS), default=list(OPERATIONS), help=",".join(OPERATIONS))
-    parser.add_argument("--beside", type=_some_of(OTHERS), default=list(OTHERS), help=",".join(OTHERS))
+    parser.add_argument("--beside", type=_some_of(BASELINES), default=list(BASELINES), help=",".join(BASELINES))
     parser.add_argument(
         "--connections", type=_numbers, default=[1, 50, 500], help="numbers of client connections: 1,50,500"
     )
@@ -56,7 +56,7 @@ def bench(arguments: argparse.Namespace) -> int:
         if arguments.against:
             subjects = stack.enter_context(two_states(arguments.against))
         else:
-            subjects = [service(), *(OTHERS[name] for name in arguments.beside)]
+            subjects = [service(), *(BASELINES[name] for name in arguments.beside)]
         if any(str(SEED_PYTHON) in subject.command for subject in subjects) and not SEED_PYTHON.exists():
             sys.exit("error: .venv-bench is missing; `make bench` makes it")
         server = stack.enter_context(running_server())

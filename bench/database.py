@@ -46,7 +46,7 @@ class Server(msgspec.Struct, frozen=True):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def version(self) -> str:
-        """PostgreSQL's version."""
+        """The version of PostgreSQL."""
         with psycopg.connect(self.url("postgres")) as connection:
             return connection.info.parameter_status("server_version") or ""
 

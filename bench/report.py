@@ -40,7 +40,7 @@ def quiet(items: list[T], disturbance: Callable[[T], float]) -> list[T]:
 
 
 def medians(runs: list[Run]) -> list[Run]:
-    """One run for each subject and load: the medians of its quiet ones, all unexpected answers, the most memory."""
+    """One run for each subject and load: medians of the quiet runs, all unexpected responses, the most memory."""
     made = []
     for group in grouped(runs, "operation", "connections", "subject").values():
         counted = quiet(group, attrgetter("other_cpu"))
@@ -58,15 +58,17 @@ def at_a_glance(runs: list[Run]) -> str:
     rows = []
     for operation, group in grouped(runs, "operation").items():
         found = {run.subject: run for run in group}
-        ours = found[names[0]]
-        rows.append([operation, *(_beside(found.get(name), ours) for name in names)])
+        reference = found[names[0]]
+        rows.append([operation, *(_beside(found.get(name), reference) for name in names)])
     return table(["operation", *names], rows)
 
 
-def _beside(run: Run | None, ours: Run) -> str:
+def _beside(run: Run | None, reference: Run) -> str:
     if run is None:
         return ""
-    return number(run.service) if run is ours else f"{number(run.service)} ({run.service / ours.service:.1f}x)"
+    return (
+        number(run.service) if run is reference else f"{number(run.service)} ({run.service / reference.service:.1f}x)"
+    )
 
 
 def postgres(runs: list[Run]) -> str:

@@ -36,5 +36,7 @@ def runs(plan: Plan, server: Server) -> Iterator[Run]:
                             rates[one.subject.name] = done.rate
                             yield done
                     if plan.pgbench and operation in pgbench.STATEMENTS:
-                        ours = plan.subjects[0]
-                        yield pgbench.run(server, ours.database, operation, connections, plan.seconds, rates[ours.name])
+                        service = plan.subjects[0]
+                        yield pgbench.run(
+                            server, service.database, operation, connections, plan.seconds, rates[service.name]
+                        )

@@ -23,7 +23,7 @@ TASK = "0195d1f0-6c7a-7000-8000-000000000002"
 
 
 def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp) -> ASGIApp:
-    """Starlette's router for the same routes; tests/api/test_routing.py compares its answers with ours."""
+    """Starlette's router for the same routes; tests/api/test_routing.py compares the responses of both."""
     paths: defaultdict[str, dict[str, ASGIApp]] = defaultdict(dict)
     for route, endpoint in routes:
         paths[route.path][route.method] = endpoint
@@ -75,11 +75,11 @@ async def microseconds(app: ASGIApp, route: Route) -> float:
 async def main() -> None:
     """Prints a line for each route."""
     table = [(route, nothing) for route in ROUTES]
-    ours, starlette = Router(table, nothing), starlette_router(table, nothing)
-    print(f"{'operation':14} {'ours, us':>10} {'Starlette, us':>14}")
+    router, starlette = Router(table, nothing), starlette_router(table, nothing)
+    print(f"{'operation':14} {'service, us':>12} {'Starlette, us':>14}")
     for route in ROUTES:
         print(
-            f"{route.handler.__name__:14} {await microseconds(ours, route):10.2f}"
+            f"{route.handler.__name__:14} {await microseconds(router, route):12.2f}"
             f" {await microseconds(starlette, route):14.2f}"
         )
 

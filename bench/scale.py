@@ -1,7 +1,7 @@
-"""What PostgreSQL spends on each statement and on each page of a list, on a table of ten million tasks.
+"""Measures each statement, and each kind of page of a list, on a table of ten million tasks.
 
-`make scale` brings a server of its own, and removes it. CPU is that of the process behind the connection, from /proc:
-this runs on Linux only, and other work on the machine hardly matters to it.
+`make scale` starts its own server, and removes it at the end. The CPU time is that of the server process of the
+connection, from /proc: it needs Linux, and other processes hardly affect it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from service.tasks.list import PAGE
 from service.tasks.query import ORDERS, WINDOW, ListQuery, case_insensitive_pattern
 
 HEAVY = UUID("00000000-0000-4000-8000-000000000000")
-"""A user with 200,000 tasks, among others with 100 each."""
+"""The id of a user with 200,000 tasks. The other users have 100 each."""
 
 HEAVY_TASKS, TASKS_EACH, BATCH = 200_000, 100, 500_000
 
@@ -42,7 +42,7 @@ select
 from generate_series({first}::bigint, {last}::bigint) as n
 """
 
-MEANINGS = {
+VALUES = {
     "completed": True,
     "title": "A title",
     "description": "A text",
@@ -52,11 +52,11 @@ MEANINGS = {
 
 
 def fill(url: str, tasks: int) -> None:
-    """Fill the tables, each page of which then has tasks of many users, as after months of use."""
+    """Fill the tables. Each page then has tasks of many users, as after months of use."""
     users = max(tasks // TASKS_EACH, 1)
     values = {"every": max(tasks // HEAVY_TASKS, 1), "users": users, "tasks": tasks, "heavy": HEAVY}
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("set session_replication_role = replica")  # no look for each task's user
+        connection.execute("set session_replication_role = replica")  # no check of the foreign key for each task
         connection.execute(
             "insert into users select format('00000000-0000-4000-8000-%%s', lpad(n::text, 12, '0'))::uuid"
             " from generate_series(0, %s) as n",
@@ -76,7 +76,7 @@ class Backend:
         self._schedstat = Path(f"/proc/{connection.get_server_pid()}/schedstat")
 
     async def cpu(self, prepared: Any, arguments: tuple[Any, ...]) -> float:
-        """Microseconds of CPU that one run takes."""
+        """Run a prepared statement. Returns its CPU time in microseconds."""
         before = self._now()
         await prepared.fetch(*arguments)
         return (self._now() - before) / 1000
@@ -103,8 +103,8 @@ async def statements(backend: Backend) -> None:
                 known["id"] = start[1]
             if statement.name == "create_task_once":
                 known["id"] = uuid4()
-            others = {"size": PAGE, "window": WINDOW, "versions": ["1", "2", "3"], "fingerprint": 1, "version": 1}
-            values = tuple((known | MEANINGS | others)[name] for name in names)
+            constants = {"size": PAGE, "window": WINDOW, "versions": ["1", "2", "3"], "fingerprint": 1, "version": 1}
+            values = tuple((known | VALUES | constants)[name] for name in names)
             if number % 10 == 0:
                 buffers.append(await touched(backend.connection, statement.text, values))
             times.append(await backend.cpu(prepared, values))
@@ -113,7 +113,7 @@ async def statements(backend: Backend) -> None:
 
 
 async def touched(connection: Any, text: str, values: tuple[Any, ...]) -> int:
-    """How many buffers one run touches. It is undone."""
+    """The number of buffers that one run reads or writes. The run is rolled back."""
     transaction = connection.transaction()
     await transaction.start()
     plan = json.loads(await connection.fetchval(f"explain (analyze, buffers, format json) {text}", *values))[0]["Plan"]
@@ -152,7 +152,7 @@ async def pages(backend: Backend) -> None:
 
 async def measure(server: Server) -> None:
     connection = await asyncpg.connect(server.url("scale"))
-    await connection.execute("set plan_cache_mode = force_generic_plan")  # as roles/create.sql says
+    await connection.execute("set plan_cache_mode = force_generic_plan")  # the setting of roles/create.sql
     backend = Backend(connection)
     size = await connection.fetchval("select pg_size_pretty(pg_total_relation_size('tasks'))")
     print(f"PostgreSQL {server.version()}; the table of tasks and its indexes: {size}\n")
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=10_000_000, help="how many: %(default)s")
     arguments = parser.parse_args()
     started = monotonic()
-    with running_server(shared_buffers="2GB", max_wal_size="8GB") as server:  # as a server of this size has
+    with running_server(shared_buffers="2GB", max_wal_size="8GB") as server:  # usual settings for a table of this size
         server.create("scale")
         migrate(server.url("scale"))
         fill(server.url("scale"), arguments.tasks)

@@ -42,7 +42,7 @@ def service(name: str = "service", folder: Path = ROOT) -> Subject:
     return Subject(name, command, {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}, folder)
 
 
-OTHERS = {
+BASELINES = {
     subject.name: subject
     for subject in (
         Subject("floor", [sys.executable, *UVICORN, "bench.floor:app"], {}, operations=frozenset(("get", "list20"))),
