@@ -115,6 +115,7 @@ class Database(Pool):
         finally:
             if batcher:
                 batcher.end_alone()
+        # Still of this statement, after the release: without an await, no other request has run on the connection.
         if statement.writes and connection.replication_unconfirmed:
             raise OutcomeUnknown
         if statement.writes:
