@@ -1,7 +1,7 @@
 """A real PostgreSQL, a clone of a migrated database for each test, and the real application served over HTTP.
 
-TEST_DATABASE_URL names a server where databases may be made; without it the tests bring their own. TEST_CITUS_URL names
-one with Citus, where the tables are distributed: see distributed/README.md.
+TEST_DATABASE_URL names a server on which the tests may create databases; without it, they start an embedded server.
+TEST_CITUS_URL names a server with Citus, on which the tables are distributed: see distributed/README.md.
 """
 
 import os
@@ -55,7 +55,7 @@ class Postgres:
         name = f"test_{secrets.token_hex(6)}"
         self.execute("create database {} template {}", name, template)
         yield self.url(name)
-        if CITUS:  # whose maintenance daemon connects again
+        if CITUS:  # the maintenance daemon of Citus connects again
             self.execute("alter database {} with allow_connections false", name)
         self.execute("drop database {} with (force)", name)
 
@@ -149,7 +149,7 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def rows(database: str) -> Callable[..., list[Any]]:
-    """Runs a statement on the test's database: to arrange, and to see what no endpoint shows."""
+    """Runs a statement on the test's database, to set up data or to check what no endpoint shows."""
 
     def run(statement: LiteralString, *arguments: Any) -> list[Any]:
         with psycopg.connect(for_psycopg(database), autocommit=True) as connection:

@@ -14,9 +14,11 @@ from service.db.url import for_psycopg
 from service.settings import read_settings
 from tests.serving import SECRET, until
 
-OURS: LiteralString = "from pg_stat_activity where application_name = 'task-service' and datname = current_database()"
-BLOCKED: LiteralString = f"select pid {OURS} and wait_event_type = 'Lock'"
-TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {OURS}"
+SERVICE_SESSIONS: LiteralString = (
+    "from pg_stat_activity where application_name = 'task-service' and datname = current_database()"
+)
+BLOCKED: LiteralString = f"select pid {SERVICE_SESSIONS} and wait_event_type = 'Lock'"
+TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {SERVICE_SESSIONS}"
 
 
 def name_of(database_url: str) -> str:

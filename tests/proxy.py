@@ -1,4 +1,4 @@
-"""A network between two programs that can fail: a TCP proxy that delays, holds, refuses, forgets, or loses an answer.
+"""A TCP proxy that simulates a network that fails: it delays, holds, refuses or drops connections, or loses a response.
 
 It also counts the round trips and statements of PostgreSQL's protocol (manual, chapter 54).
 """
@@ -127,12 +127,12 @@ class TCPProxy:
         self._flowing.set()
 
     def deafen(self) -> None:
-        """Pass nothing on, ever, on the connections that are open now; both ends stay open."""
+        """Forward no more data on the connections that are open now. Both ends stay open."""
         for link in self._links:
             link.deaf = True
 
     def forget(self) -> None:
-        """Leave all connections half-open: the server loses them, and the clients are not told."""
+        """Leave all connections half-open: the server closes them, and the clients receive no notice."""
         for link in self._links:
             link.deaf = True
             if link.server:

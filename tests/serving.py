@@ -1,4 +1,4 @@
-"""The real application, served over HTTP as production serves it, and people who call it."""
+"""Serves the real application over HTTP, as in production, and provides users that call it."""
 
 import asyncio
 import logging
@@ -66,11 +66,11 @@ class Api:
         self.anonymous = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
 
     def caller(self, user_id: UUID | None = None) -> Caller:
-        """A user never seen before, unless `user_id` says who."""
+        """A new user, or the user with `user_id`."""
         return Caller(self.anonymous, self.settings, user_id or uuid4())
 
     def pool(self) -> dict[str, int]:
-        """What /readyz says of the connections; nothing while it refuses."""
+        """The member `pool` of /readyz; empty while the service is not ready."""
         pool: dict[str, int] = self.anonymous.get("/readyz").json().get("pool", {})
         return pool
 
@@ -120,7 +120,7 @@ def logging_restored() -> Iterator[None]:
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[Api]:
-    """The application as production serves it, with its own event loop, in a thread of ours."""
+    """Serve the application as in production, on its own event loop in another thread."""
     values = {
         "JWT_SECRET": SECRET,
         "CURSOR_SECRET": CURSOR_SECRET,

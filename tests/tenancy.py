@@ -1,4 +1,4 @@
-"""Whose rows a statement can touch, read from its syntax tree alone: what is not plainly `$1`'s counts as anyone's."""
+"""Checks by its syntax tree that a statement touches only rows of the user in `$1`. Any doubt is a fault."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,13 +8,13 @@ from pglast.enums import BoolExprType, JoinType, OnConflictAction
 from pglast.visitors import Ancestor, Visitor
 
 OWNERS = {"tasks": "user_id", "users": "id"}
-"""The column of each table that says whose a row is. No other table may be touched."""
+"""The column with the owner of a row, by table. A statement may touch no other table."""
 
 KINDS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt)
 
 
 def faults(sql: str) -> list[str]:
-    """Why `sql` might not be one statement on rows of the user in `$1`; nothing when it plainly is."""
+    """The reasons why `sql` may touch rows of other users than `$1`. Empty when it provably does not."""
     statements = [raw.stmt for raw in parse_sql(sql)]
     if len(statements) != 1 or not isinstance(statements[0], KINDS):
         return ["it is not one statement on rows"]
@@ -28,10 +28,10 @@ def faults(sql: str) -> list[str]:
 
 
 class Reading(Visitor):
-    """Visits each table that is named, and each statement within the statement, which must prove its own tables.
+    """Visits each table of a statement and of its subqueries, and records which tables are proven to be filtered.
 
-    Proof is a condition on the table itself, or the values for its new rows. `a.user_id = b.user_id and
-    b.user_id = $1` would do for PostgreSQL, but not for somebody who edits the second half.
+    The proof is a condition on the table itself, or the values of its new rows. `a.user_id = b.user_id and
+    b.user_id = $1` filters `a` too, but is not accepted: an edit of the second half would remove both filters.
     """
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
 from service.tasks.handlers import CREATE_TASK, GET_TASK
-from tests.database import BLOCKED, OURS, TERMINATE, locked, name_of, opened
+from tests.database import BLOCKED, SERVICE_SESSIONS, TERMINATE, locked, name_of, opened
 from tests.proxy import SSL_REQUEST, Proxy
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
 from tests.wire import Wire, request
@@ -173,9 +173,9 @@ def test_connections_that_are_killed_are_replaced(
             assert refused(write.result()) == UNKNOWN
         assert read.result().status_code == 200
         api.fill()
-        ended = set(rows(f"select pid {OURS}"))
+        ended = set(rows(f"select pid {SERVICE_SESSIONS}"))
         rows(TERMINATE)
-        until(lambda: not ended & set(rows(f"select pid {OURS}")))
+        until(lambda: not ended & set(rows(f"select pid {SERVICE_SESSIONS}")))
         assert [ada.get(task_id).status_code for _ in range(3)] == [200] * 3
         api.fill()
         assert [task["title"] for task in ada.list().json()] == ["x"]
@@ -187,7 +187,7 @@ def test_statement_that_is_cancelled_keeps_its_connection(
     with serving(database_url=database, statement_timeout=30) as api:
         ada = api.caller()
         task = ada.create(title="x").json()
-        before = set(rows(f"select pid {OURS}"))
+        before = set(rows(f"select pid {SERVICE_SESSIONS}"))
         api.fill()
         with locked(database, "access exclusive"):
             for call in (ada.list, lambda: ada.get(task["id"]), lambda: ada.create(title="y")):
@@ -196,7 +196,7 @@ def test_statement_that_is_cancelled_keeps_its_connection(
                 rows(f"select pg_cancel_backend(pid) from ({BLOCKED}) as blocked")
                 assert refused(answer.result()) == "about:blank"  # a write that was cancelled was not made
         assert ada.list().json() == [task]
-        assert set(rows(f"select pid {OURS}")) == before
+        assert set(rows(f"select pid {SERVICE_SESSIONS}")) == before
 
 
 def test_frozen_database_times_out_and_is_used_again(proxy: Proxy) -> None:
@@ -268,7 +268,7 @@ async def test_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: R
         assert database_pool.waiting_requests == 49
         assert await burst == [[]] * 50
         await asyncio.to_thread(until, lambda: len(database_pool.idle) == 3)
-        assert len(database_pool.connections) == len(rows(f"select pid {OURS}")) == 3
+        assert len(database_pool.connections) == len(rows(f"select pid {SERVICE_SESSIONS}")) == 3
 
 
 def test_connections_above_the_minimum_are_closed_when_idle(
@@ -285,10 +285,10 @@ def test_connections_above_the_minimum_are_closed_when_idle(
             writes = [threads.submit(ada.create, title="y") for _ in range(8)]
             until(lambda: len(rows(BLOCKED)) >= 8)  # one more when a probe had a connection just then
         assert [write.result().status_code for write in writes] == [201] * 8
-        assert len(rows(f"select pid {OURS}")) >= 8
-        until(lambda: len(rows(f"select pid {OURS}")) == 2)
+        assert len(rows(f"select pid {SERVICE_SESSIONS}")) >= 8
+        until(lambda: len(rows(f"select pid {SERVICE_SESSIONS}")) == 2)
         time.sleep(0.1)
-        assert len(rows(f"select pid {OURS}")) == 2
+        assert len(rows(f"select pid {SERVICE_SESSIONS}")) == 2
         until(lambda: api.pool() == {"open": 2, "idle": 2, "waiting": 0})
 
 
@@ -378,7 +378,7 @@ async def test_closing_the_pool_refuses_the_requests_that_wait_and_come_later(da
         assert {type(result) for result in results} == {DatabaseUnavailable}
         with pytest.raises(DatabaseUnavailable):
             await database_pool.run(read, uuid4(), uuid4())
-        assert not rows(f"select pid {OURS}")
+        assert not rows(f"select pid {SERVICE_SESSIONS}")
 
 
 # A database that changes
@@ -386,7 +386,7 @@ async def test_closing_the_pool_refuses_the_requests_that_wait_and_come_later(da
 
 async def test_unused_connection_is_idle_without_a_transaction(database: str, rows: Rows) -> None:
     async with opened(database):
-        assert rows(f"select state, xact_start {OURS}") == [("idle", None)]
+        assert rows(f"select state, xact_start {SERVICE_SESSIONS}") == [("idle", None)]
 
 
 def test_schema_may_change_under_traffic(api: Api, rows: Rows, threads: ThreadPoolExecutor) -> None:
@@ -584,11 +584,11 @@ def test_reads_stay_on_their_connections_beside_writes_to_a_read_only_database(
         until(lambda: refused(ada.create(title="y")) == "about:blank")
         until(lambda: ada.get(task["id"]).status_code == 200)
         api.fill()
-        before = set(rows(f"select pid {OURS}"))
+        before = set(rows(f"select pid {SERVICE_SESSIONS}"))
         for _ in range(10):
             assert refused(ada.create(title="y")) == "about:blank"
             assert ada.get(task["id"]).status_code == 200
-        assert set(rows(f"select pid {OURS}")) == before
+        assert set(rows(f"select pid {SERVICE_SESSIONS}")) == before
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])

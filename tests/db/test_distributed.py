@@ -1,4 +1,4 @@
-"""The rules that let the same schema and statements run on shards, held without shards: see distributed/README.md."""
+"""Checks the rules of distributed/README.md, which let the schema and statements run on shards. Needs no Citus."""
 
 import re
 from collections.abc import AsyncIterator, Callable

@@ -88,8 +88,8 @@ def roles(database: str, names: dict[str, str]) -> Roles:
     return chosen
 
 
-def live(caller: Caller, stranger: Caller) -> None:
-    """Every operation, in every way that has a statement of its own, and none of them on a stranger's task."""
+def exercise_all(caller: Caller, stranger: Caller) -> None:
+    """Run every statement by calling the operations, and check that a stranger cannot reach the caller's task."""
     task = caller.create(title="x").json()
     kept = caller.request("POST", caller.tasks, json={"title": "y"}, headers={"Idempotency-Key": "k"})
     again = caller.request("POST", caller.tasks, json={"title": "y"}, headers={"Idempotency-Key": "k"})
@@ -121,7 +121,7 @@ def approach(caller: Caller, task: str) -> list[httpx.Response]:
 
 def test_application_role_is_enough_for_every_operation(roles: Roles) -> None:
     with serving(database_url=roles.url("application")) as api:
-        live(api.caller(), api.caller())
+        exercise_all(api.caller(), api.caller())
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
 
 
@@ -297,7 +297,7 @@ def test_migrator_creates_tables_that_belong_to_the_owner(empty_database: str, n
     owners = "select distinct tableowner from pg_tables where schemaname = 'public'"
     assert roles.execute("administrator", owners) == [(names["owner"],)]
     with serving(database_url=roles.url("application")) as api:
-        live(api.caller(), api.caller())
+        exercise_all(api.caller(), api.caller())
     assert rollback(roles.url("migrator"), steps=len(bundled()))
 
 
@@ -350,7 +350,7 @@ def test_roles_need_no_superuser(postgres: Postgres, names: dict[str, str]) -> N
         roles.run("migrator", "grant.sql")
         roles.secure()
         with serving(database_url=roles.url("application"), row_level_security=True) as api:
-            live(api.caller(), api.caller())
+            exercise_all(api.caller(), api.caller())
     finally:
         postgres.execute("drop database {} with (force)", name)
         psql(postgres.url("postgres"), "drop.sql", hosted)
@@ -368,7 +368,7 @@ def secured(roles: Roles) -> Roles:
 
 def test_row_level_security_leaves_every_operation_as_it_is(secured: Roles) -> None:
     with serving(database_url=secured.url("application"), row_level_security=True) as api:
-        live(api.caller(), api.caller())
+        exercise_all(api.caller(), api.caller())
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
 
 
@@ -385,7 +385,7 @@ def test_row_level_security_functions_find_their_tables_in_one_schema_alone(secu
 def test_row_level_security_holds_without_prepared_statements(secured: Roles) -> None:
     settings = {"row_level_security": True, "prepared_statements": False}
     with serving(database_url=secured.url("application"), **settings) as api:
-        live(api.caller(), api.caller())
+        exercise_all(api.caller(), api.caller())
 
 
 def test_row_level_security_shows_nothing_to_a_session_without_a_user(secured: Roles) -> None:
@@ -400,8 +400,8 @@ def test_row_level_security_shows_nothing_to_a_session_without_a_user(secured: R
 
 
 @pytest.fixture
-def forgetful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose statements forget whose tasks they are about, and which the service takes for its own."""
+def unfiltered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of sql/ and roles/ in which no statement filters by user. The service runs these statements."""
     for part in ("sql", "roles"):
         shutil.copytree(ROOT / part, tmp_path / part)
     for file in (tmp_path / "sql").glob("*.sql"):
@@ -410,8 +410,8 @@ def forgetful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_row_level_security_holds_when_statements_forget_their_filter(roles: Roles, forgetful: Path) -> None:
-    roles.run("migrator", "functions.sql", forgetful)
+def test_row_level_security_holds_when_statements_forget_their_filter(roles: Roles, unfiltered: Path) -> None:
+    roles.run("migrator", "functions.sql", unfiltered)
     with serving(database_url=roles.url("application"), row_level_security=True) as api:
         ada, bob = api.caller(), api.caller()
         task = ada.create(title="x").json()["id"]
@@ -419,11 +419,11 @@ def test_row_level_security_holds_when_statements_forget_their_filter(roles: Rol
         assert [answer.status_code for answer in approach(bob, task)] == [200, 200, 200, 204]
 
         roles.run("migrator", "row-level-security.sql")
-        live(ada, bob)
+        exercise_all(ada, bob)
 
 
-def test_row_level_security_separates_the_reads_of_a_batch(roles: Roles, forgetful: Path) -> None:
-    roles.run("migrator", "functions.sql", forgetful)
+def test_row_level_security_separates_the_reads_of_a_batch(roles: Roles, unfiltered: Path) -> None:
+    roles.run("migrator", "functions.sql", unfiltered)
     roles.run("migrator", "row-level-security.sql")
     with (
         serving(database_url=roles.url("application"), row_level_security=True) as api,
@@ -448,7 +448,7 @@ def test_row_level_security_rollback_restores_the_schema(roles: Roles) -> None:
 
     roles.run("migrator", "row-level-security.rollback.sql")
     with serving(database_url=roles.url("application")) as api:
-        live(api.caller(), api.caller())
+        exercise_all(api.caller(), api.caller())
     roles.run("migrator", "functions.rollback.sql")
 
     assert schema(roles.database) == before

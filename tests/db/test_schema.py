@@ -1,4 +1,4 @@
-"""What the database refuses by itself, whoever writes to it, and that it refuses nothing that the API accepts."""
+"""The constraints of the schema: what they refuse, and that they refuse nothing that the API accepts."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,6 +1,6 @@
-"""What the service's connections look like from within and from the server after requests: as new.
+"""The state of the service's database sessions after requests.
 
-A connection goes from one request to the next without a reset, so that nothing may stay behind in it.
+A connection is not reset between two requests, so no statement may change the session.
 """
 
 import time
@@ -10,14 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.database import OURS
+from tests.database import SERVICE_SESSIONS
 from tests.serving import Api, Caller, serving
 
-LOOK = """
-    create table seen (state text[] not null);
-    create function look() returns bool language plpgsql as $$
+RECORD_STATE = """
+    create table states (state text[] not null);
+    create function session_state() returns bool language plpgsql as $$
     begin
-        insert into seen values (array(
+        insert into states values (array(
             select 'setting ' || name from pg_settings where source = 'session'
             union all select 'lock ' || locktype from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'
             union all select 'channel ' || name from pg_listening_channels() as name
@@ -28,13 +28,13 @@ LOOK = """
     end
     $$;
     alter table _yoyo_migration rename to notes;
-    create view _yoyo_migration as select migration_id from notes where look();
+    create view _yoyo_migration as select migration_id from notes where session_state();
 """
-"""Makes the readiness probe look around in the service's own session, since nobody can from outside."""
+"""Makes the readiness probe record the state of its session, which no other session can read."""
 
-LEAVE = """
-    create function leave() returns trigger language plpgsql as $$ begin {}; return new; end $$;
-    create trigger leave before insert on tasks for each row execute function leave();
+CHANGE_SESSION = """
+    create function change_session() returns trigger language plpgsql as $$ begin {}; return new; end $$;
+    create trigger change_session before insert on tasks for each row execute function change_session();
 """
 
 
@@ -43,21 +43,21 @@ Rows = Callable[..., list[Any]]
 
 @pytest.fixture
 def api(database: str, rows: Rows) -> Iterator[Api]:
-    """On one connection, which the probe looks at often."""
-    rows(LOOK)
+    """The service with one connection, whose state the probe records every 50 ms."""
+    rows(RECORD_STATE)
     with serving(database_url=database, pool_min_size=1, pool_max_size=1, probe_interval=0.05) as running:
         yield running
 
 
 @pytest.fixture
 def quiet(database: str) -> Iterator[Api]:
-    """On one connection, which only requests use."""
+    """The service with one connection that only requests use."""
     with serving(database_url=database, pool_min_size=1, pool_max_size=1, probe_interval=3600) as running:
         yield running
 
 
 def call_each(caller: Caller) -> None:
-    """Every operation, successfully and not; the first task makes the user's row, so a statement fails for that."""
+    """Call every operation with success and with failure. The first task of the user also makes a statement fail."""
     task_id = caller.create(title="x").json()["id"]
     task = f"{caller.tasks}/{task_id}"
     answers = [
@@ -79,11 +79,11 @@ def call_each(caller: Caller) -> None:
     assert statuses == [201, 201, 200, 200, 200, 200, 200, 412, 200, 204, 404, 404, 404, 404]
 
 
-def look(rows: Rows) -> list[str]:
-    """What the next probe sees in the session."""
-    rows("truncate seen")
+def session_state(rows: Rows) -> list[str]:
+    """The state of the session that the next probe records."""
+    rows("truncate states")
     give_up = time.monotonic() + 10
-    while not (found := rows("select state from seen")):
+    while not (found := rows("select state from states")):
         assert time.monotonic() < give_up
         time.sleep(0.01)
     state: list[str] = found[0][0]
@@ -93,11 +93,11 @@ def look(rows: Rows) -> list[str]:
 def test_session_is_reset_after_every_operation(ada: Caller, rows: Rows) -> None:
     call_each(ada)
 
-    assert look(rows) == []
+    assert session_state(rows) == []
 
 
 @pytest.mark.parametrize(
-    ("leaving", "state"),
+    ("change", "state"),
     [
         ("perform set_config('work_mem', '8MB', false)", "setting work_mem"),
         ("perform pg_advisory_lock(7)", "lock advisory"),
@@ -105,23 +105,23 @@ def test_session_is_reset_after_every_operation(ada: Caller, rows: Rows) -> None
         ("create temporary table titles ()", "table titles"),
     ],
 )
-def test_changed_session_is_detected(ada: Caller, rows: Rows, leaving: str, state: str) -> None:
-    rows(LEAVE.format(leaving))
+def test_changed_session_is_detected(ada: Caller, rows: Rows, change: str, state: str) -> None:
+    rows(CHANGE_SESSION.format(change))
 
     ada.create(title="x")
 
-    assert state in look(rows)
+    assert state in session_state(rows)
 
 
 def test_session_is_idle_and_holds_no_lock_after_every_operation(quiet: Api, rows: Rows) -> None:
     call_each(quiet.caller())
 
-    assert rows(f"select state {OURS}") == [("idle",)]
-    assert rows(f"select relation from pg_locks where pid in (select pid {OURS})") == []
+    assert rows(f"select state {SERVICE_SESSIONS}") == [("idle",)]
+    assert rows(f"select relation from pg_locks where pid in (select pid {SERVICE_SESSIONS})") == []
 
 
 def test_session_shows_the_name_of_the_last_statement(quiet: Api, rows: Rows) -> None:
     quiet.caller().list()
 
-    ((query,),) = rows(f"select query {OURS}")
+    ((query,),) = rows(f"select query {SERVICE_SESSIONS}")
     assert query.startswith("-- list_tasks: ")

@@ -1,4 +1,4 @@
-"""The files of sql/: each line of each header compared with a database of 50,000 tasks, and whose rows they touch."""
+"""The files of sql/: each line of each header is compared with a database of 50,000 tasks, each filter is checked."""
 
 import ast
 import json
@@ -45,7 +45,7 @@ FILES = sorted(FOLDER.glob("*.sql"))
 OF_USERS = [file for file in FILES if file.stem != PROBE]
 
 HEAVY, LIGHT = "a0000000-0000-4000-8000-000000000001", "a0000000-0000-4000-8000-000000000002"
-"""Users with 5,000 tasks and with one, between 44,999 tasks of 300 others."""
+"""Users with 5,000 tasks and with one; 300 other users have 44,999 tasks."""
 
 NEW = "a0000000-0000-4000-8000-000000000003"
 """A user with none, unknown to the database."""
@@ -361,7 +361,7 @@ def test_statement_names_its_columns_and_stands_alone(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=named)
 async def test_statement_calls_no_function_with_effects(connection: Any, file: Path) -> None:
-    """Among those are set_config, the advisory locks, pg_notify and nextval."""
+    """Functions with effects are, for example, set_config, the advisory locks, pg_notify and nextval."""
     assert await with_effects(connection, parts(file.read_text()).functions) == []
 
 

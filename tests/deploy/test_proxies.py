@@ -137,11 +137,11 @@ def until_more(count: Callable[[], int]) -> None:
 
 @contextmanager
 def traffic(client: httpx.Client, instances: Instances) -> Iterator[Counter[int | str]]:
-    """Users who create, read, change and delete tasks all the time; what they get, by status or error."""
+    """Run users that create, read, change and delete tasks. Yields the number of responses by status or error."""
     statuses: Counter[int | str] = Counter()
     stop = threading.Event()
 
-    def live() -> None:
+    def call_operations() -> None:
         ada = caller(client, instances)
         while not stop.is_set():
             with failures(statuses):
@@ -153,7 +153,7 @@ def traffic(client: httpx.Client, instances: Instances) -> Iterator[Counter[int 
                         statuses[answer.status_code] += 1
 
     with ThreadPoolExecutor(USERS) as pool:
-        users = [pool.submit(live) for _ in range(USERS)]
+        users = [pool.submit(call_operations) for _ in range(USERS)]
         try:
             yield statuses
         finally:

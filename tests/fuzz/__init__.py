@@ -1,1 +1,1 @@
-"""Inputs that nobody wrote: from the OpenAPI document, and around tokens, bodies and messages that are good."""
+"""Generated inputs: from the OpenAPI document, and by changes of valid tokens, bodies and messages."""

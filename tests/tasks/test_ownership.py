@@ -11,7 +11,7 @@ from service.api.problems import FORBIDDEN, INVALID, NO_SUCH_TASK, UNAUTHORIZED,
 from service.app import ROUTES
 from service.tasks.operations import OPERATIONS
 from tests.conftest import Postgres
-from tests.database import OURS
+from tests.database import SERVICE_SESSIONS
 from tests.serving import Api, Caller, serving
 from tests.tokens import ADA, SECRET, base64url, credentials
 
@@ -191,7 +191,7 @@ def test_operation_refused_costs_no_statement(api: Api, ada: Caller, rows: Rows,
     address = path.format(user_id=ada.id, id=uuid4())
 
     def last_statements() -> list[Any]:
-        return rows(f"select pid, query_start, state_change {OURS}")
+        return rows(f"select pid, query_start, state_change {SERVICE_SESSIONS}")
 
     before = last_statements()
     api.anonymous.request(method, address, json=BODY)
