@@ -13,7 +13,7 @@ type ProblemDocument = Partial<components["schemas"]["ProblemDocument"]>;
 const TRIES = 4;
 const TRY_AGAIN = [502, 503, 504]; // the service sends 503, a proxy in front of it the other two
 
-/** A refusal. `message` is the `detail` of the problem document, a sentence to show. 412: the task has changed. */
+/** An error response. `message` is the `detail` of the problem document, a sentence for users. 412: the task changed. */
 export class Problem extends Error {
   readonly status: number;
   readonly document: ProblemDocument;
@@ -25,7 +25,7 @@ export class Problem extends Error {
   }
 }
 
-/** No answer after several tries. A write may have been saved: repeat it with the same key or entity tag. */
+/** No response after several attempts. A write may have been saved: repeat it with the same key or entity tag. */
 export class NoAnswer extends Error {}
 
 /** An Idempotency-Key. `crypto.randomUUID` is missing from pages over http, as on a phone during development. */
@@ -74,7 +74,7 @@ export class TaskClient {
     for (let attempt = 1; ; attempt++) {
       const current = await this.get(id);
       const isSaved = sent && Object.entries(sent).every(([name, value]) => current.task[name as keyof Task] === value);
-      if (isSaved) return current; // by an attempt whose answer was lost
+      if (isSaved) return current; // by an attempt whose response was lost
       sent = change(current.task);
       try {
         return await this.update(id, current.etag, sent);
@@ -89,7 +89,7 @@ export class TaskClient {
     return { task: answer.body, etag: answer.headers.get("ETag") ?? "*" };
   }
 
-  /** Repeats a request without an answer. Keys and entity tags keep a repeat from doing anything twice. */
+  /** Repeats a request without a response. Keys and entity tags prevent that a repeat applies a change twice. */
   async #send<T>(method: string, path: string, more?: HeadersInit, content?: object, keepalive = false) {
     const { origin } = new URL(this.#url);
     for (let attempt = 1; ; attempt++) {

@@ -1,4 +1,4 @@
-// What the fields for a title and a description do while they are typed into.
+// The input fields for a title and a description: a counter of characters, and a height that follows the text.
 
 const TITLE_LENGTH = 500;
 const COUNTED_FROM = 450;

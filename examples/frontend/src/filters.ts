@@ -1,4 +1,4 @@
-// The controls above the list, read as the parameters of a list.
+// The controls above the list, converted to query parameters of list_tasks.
 
 import type { Query } from "../../client/client.js";
 

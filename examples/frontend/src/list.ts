@@ -1,4 +1,4 @@
-// The list on the page: a row for each entry, how many are done, and what stands in place of an empty list.
+// The list on the page: a row for each entry, the number of completed tasks, and the message for an empty list.
 
 import { type Actions, Row } from "./row.js";
 import type { Entry, Tasks } from "./tasks.js";
@@ -7,7 +7,7 @@ const find = (id: string) => document.getElementById(id) as HTMLElement;
 
 export class List {
   readonly #element = find("list");
-  /** A row outlives its place in the list, and with it an open editor. */
+  /** Rows are kept while their entries are not shown, so that an open editor keeps its text. */
   #rows = new WeakMap<Entry, Row>();
 
   readonly #actions: Actions;

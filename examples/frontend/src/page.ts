@@ -1,4 +1,4 @@
-// The page: signs in, connects the controls to the tasks, and shows what fails.
+// The page: signs in, connects the controls to the tasks, and shows errors.
 
 import { Problem, TaskClient } from "../../client/client.js";
 import { counted, growing } from "./fields.js";
@@ -50,7 +50,7 @@ async function startSession(): Promise<void> {
   const credentials = { address: new URL(address.value).origin, token: token.value };
   continueButton.disabled = true;
   try {
-    // The line that `make dev` prints may be pasted as it is, with all that is around the token.
+    // Accepts the whole line that `make dev` prints, with the text around the token.
     const jwt = /[\w-]+\.[\w-]+\.[\w-]+/.exec(credentials.token)?.[0] ?? "";
     const client = new TaskClient(`${credentials.address}/api/${userOf(jwt)}/tasks`, () => jwt);
     client.onRetry = (isRetrying) => (find("retrying").hidden = !isRetrying);

@@ -1,10 +1,10 @@
-// A row of the list: shows an entry, and turns what is clicked and typed into changes.
+// A row of the list: shows an entry, and sends the user's clicks and edits as changes.
 
 import { counted, growing } from "./fields.js";
 import { Conflict, type Entry, type Tasks } from "./tasks.js";
 
 export interface Actions {
-  /** Shows a refusal, unless the row shows it itself. */
+  /** Shows an error that the row does not show. */
   fail: (error: unknown) => void;
   delete: (entry: Entry) => void;
 }
@@ -129,7 +129,7 @@ export class Row {
   }
 }
 
-/** Moves the focus to the same control of another row, so that the keyboard keeps its place. */
+/** Moves the focus to the same control of another row, so that keyboard users keep their position. */
 function focus(row: Element | null, control: string): void {
   (row?.querySelector<HTMLElement>(control) ?? document.querySelector<HTMLElement>("#new"))?.focus();
 }

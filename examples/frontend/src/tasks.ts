@@ -1,15 +1,15 @@
-// The list as it is shown. A change shows at once, and is taken back when the service refuses it. Knows no DOM.
+// The tasks that the page shows. A change shows at once, and is reverted if the service refuses it. Does not use the DOM.
 
 import { newKey, NoAnswer, Problem } from "../../client/client.js";
 import type { NewTask, Query, Task, TaskClient, Versioned } from "../../client/client.js";
 
 const PAGE = 20;
 
-/** A task of the list. `shown` is ahead of `saved` while changes are pending; `saved` is absent until it is created. */
+/** A task of the list. `shown` differs from `saved` while changes are pending; `saved` is undefined until it is created. */
 export interface Entry {
   shown: Task;
   saved: Task | undefined;
-  /** Hidden from the list: it may still be restored. */
+  /** Hidden from the list; it can still be restored. */
   isDeleted: boolean;
   /** The number of changes that the service has not yet answered. */
   pending: number;
@@ -31,7 +31,7 @@ export class Tasks {
   readonly #etags = new Map<string, string>();
   readonly #queues = new WeakMap<Entry, Promise<unknown>>();
 
-  /** `changed` is called whenever there is something else to show. */
+  /** `changed` is called after each change of what the page must show. */
   constructor(client: TaskClient, changed: () => void) {
     this.#client = client;
     this.#changed = changed;
@@ -65,7 +65,7 @@ export class Tasks {
     this.#changed();
   }
 
-  /** Creates a task and shows it first, whatever the list shows. */
+  /** Creates a task and shows it first, even if it does not match the filters. */
   async add(body: NewTask): Promise<void> {
     // While it is unknown whether the task was saved, the same text repeats the same request.
     const text = JSON.stringify(body);
@@ -88,7 +88,7 @@ export class Tasks {
     });
   }
 
-  /** Completes or reopens a task, which then leaves a list of the other kind. */
+  /** Completes or reopens a task. It is removed from a list of only open or only completed tasks if it no longer matches. */
   async toggle(entry: Entry): Promise<void> {
     const completed = !entry.shown.completed;
     await this.#change(
@@ -132,8 +132,8 @@ export class Tasks {
   }
 
   /**
-   * Shows a change, sends it after earlier ones, and takes it back when it is refused. A 412 for a task that is as
-   * wanted means that an earlier attempt was saved and its answer was lost. `send` returns nothing for a deleted task.
+   * Shows a change, sends it after the earlier changes, and reverts it if it is refused. A 412 for a task that already has
+   * the change means that an earlier attempt was saved and its response lost. `send` returns nothing for a deleted task.
    */
   #change(
     entry: Entry,
@@ -161,7 +161,7 @@ export class Tasks {
     });
   }
 
-  /** Lists hold no entity tags, so the first change of a task asks for its own. */
+  /** Lists contain no entity tags, so the first change of a task requests its tag. */
   async #etagOf(shown: Task): Promise<string> {
     const { task, etag } = await this.#client.get(shown.id);
     if (task.updated_at !== shown.updated_at) throw new Conflict("The task has been changed meanwhile.");

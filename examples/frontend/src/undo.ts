@@ -1,4 +1,4 @@
-// Deletion with undo. The request is sent when the time to undo is over, so that an undone task keeps its id and place.
+// Deletion with undo. The request is sent after the time for undo, so that a restored task keeps its id and place.
 
 import type { Entry, Tasks } from "./tasks.js";
 
@@ -18,7 +18,7 @@ interface Deletion {
 export class Undo {
   readonly #element: HTMLElement;
   readonly #actions: Actions;
-  /** Not yet sent, the latest one last. */
+  /** Deletions that are not sent yet, the latest one last. */
   #deletions: Deletion[] = [];
 
   constructor(element: HTMLElement, actions: Actions) {
@@ -27,7 +27,7 @@ export class Undo {
     element.querySelector("button")?.addEventListener("click", () => this.undo());
     const kbd = element.querySelector("kbd") as HTMLElement;
     kbd.textContent = /Mac|iP/.test(navigator.platform) ? "⌘Z" : "Ctrl+Z";
-    // The time stands still while the pointer is over the message or its button has the focus.
+    // The time for undo pauses while the pointer is over the message or its button has the focus.
     for (const type of ["pointerenter", "focusin"]) element.addEventListener(type, () => this.#stop());
     element.addEventListener("pointerleave", () => element.contains(document.activeElement) || this.#start());
     element.addEventListener("focusout", () => element.matches(":hover") || this.#start());
