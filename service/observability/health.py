@@ -28,10 +28,12 @@ APPLIED_MIGRATIONS = Statement("applied_migrations")
 
 NO_SUCH_TABLE = "42P01"
 
-NOBODY = UUID(int=0)
+NO_USER = UUID(int=0)
+"""An id that no user has."""
+
 CHECKS = (
-    (Statement("get_task"), (NOBODY,)),
-    (Statement("update_task"), (NOBODY, None, False, None)),
+    (Statement("get_task"), (NO_USER,)),
+    (Statement("update_task"), (NO_USER, None, False, None)),
 )
 """One read and one write that find no row, with the arguments that follow the user's id."""
 
@@ -128,7 +130,7 @@ class Health:
         if any(_is_shared(error) for error in self._database.failing.values()):
             for statement, arguments in CHECKS:
                 try:
-                    await self._database.run(statement, NOBODY, *arguments)
+                    await self._database.run(statement, NO_USER, *arguments)
                 except Exception as error:  # another cause, such as a timeout, concerns this statement alone
                     if _is_shared(error):
                         failing.append(f"{statement.name} fails: {_with_remedy(error)}")
