@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from service.db.connection import Connection, connect
+from service.db.driver import TERMINATED
 from service.db.errors import DatabaseUnavailable, UnsuitableServer
 from service.db.failures import description, remedy
 from service.db.statements import tenant_statements
@@ -79,8 +80,12 @@ class Connector:
             connection = await connect(self._url, self._settings, self._statements, self._errors, self._on_close)
         except Exception as error:  # whatever the reason, the pool tries again
             self._errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
-            if attempts > 1 and self.failure is None and not isinstance(error, (TimeoutError, UnsuitableServer)):
-                self.start(attempts - 1)
+            # A server that terminates one connection accepts others. In a shutdown it refuses the next, which counts.
+            # In the middle of a statement, asyncpg raises ConnectionDoesNotExistError from the server's error.
+            terminated = isinstance(error, TERMINATED) or isinstance(error.__cause__, TERMINATED)
+            left = attempts if terminated else attempts - 1
+            if left and self.failure is None and not isinstance(error, (TimeoutError, UnsuitableServer)):
+                self.start(left)
                 return
             if repr(error) != repr(self.failure):
                 members = {"database": self._location, "remedy": remedy(error)}

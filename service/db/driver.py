@@ -23,6 +23,7 @@ __all__ = [
     "INVALID_STATEMENT",
     "READ_ONLY",
     "SERIALIZATION_FAILURES",
+    "TERMINATED",
     "UUID",  # asyncpg's own type, parsed in C
     "Arguments",
     "Call",
@@ -49,6 +50,9 @@ READ_ONLY = asyncpg.ReadOnlySQLTransactionError
 
 SERIALIZATION_FAILURES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The statement was rolled back and may be run again: PostgreSQL manual, 13.5."""
+
+TERMINATED = asyncpg.AdminShutdownError
+"""pg_terminate_backend() ended the connection, or a shutdown of the server began."""
 
 NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """SQLSTATEs 26000 and 42P05: the session is not the one in which the statement was prepared."""

@@ -235,6 +235,28 @@ async def test_connection_that_fails_its_check_is_closed(proxy: Proxy) -> None:
         assert connection not in database_pool.connections
 
 
+async def test_terminated_attempts_to_connect_do_not_mean_that_the_database_is_away(database: str, rows: Rows) -> None:
+    values = {"DATABASE_URL": database, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "1", "ACQUIRE_TIMEOUT": "0.05"}
+    database_pool = Database(read_settings(values))
+    terminated: set[int] = set()
+
+    def preparing() -> set[int]:
+        """Connections that wait for the lock while they prepare the statements."""
+        return {pid for (pid,) in rows(BLOCKED)} - terminated
+
+    with locked(database, "access exclusive"):
+        await database_pool.open()
+        for _ in range(connector.ATTEMPTS + 1):
+            await asyncio.to_thread(until, preparing)
+            terminated |= preparing()
+            rows(TERMINATE)
+        await asyncio.to_thread(until, preparing)
+        assert len(terminated) > connector.ATTEMPTS
+        assert database_pool.failure is None
+    await asyncio.to_thread(until, lambda: database_pool.idle)
+    await database_pool.close()
+
+
 async def test_silent_database_gets_few_concurrent_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.01)
     attempts: list[int] = []
