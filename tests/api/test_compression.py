@@ -76,7 +76,7 @@ def test_list_tasks_is_answered_for_head_with_each_encoding(
 
 
 @encodings
-def test_client_that_leaves_a_compressed_list_is_no_error(
+def test_client_that_disconnects_during_a_compressed_list_is_not_an_error(
     database: str, long_list: Caller, encoding: str, printed: Path
 ) -> None:
     with serving(database_url=database, log_level="info") as api:

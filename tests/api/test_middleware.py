@@ -142,7 +142,7 @@ def test_timing_allow_origin_goes_with_server_timing(shared: Api, database: str)
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
-def test_create_task_from_an_allowed_origin_shows_what_a_page_needs(shared: Api, origin: str) -> None:
+def test_create_task_from_an_allowed_origin_exposes_its_headers(shared: Api, origin: str) -> None:
     ada = shared.caller()
     response = ada.request("POST", ada.tasks, json={"title": "x"}, headers={"Origin": origin})
 

@@ -42,7 +42,7 @@ LIMIT = 1_048_576
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_document_has_what_rfc_9457_asks_for(kind: ProblemType) -> None:
+def test_problem_document_has_the_members_of_rfc_9457(kind: ProblemType) -> None:
     response = problem_response(Problem(kind))
 
     assert response.status == kind.status
@@ -214,7 +214,7 @@ def test_column_of_another_type_is_503(ada: Caller, rows: Rows) -> None:
     assert ada.complete(task_id).status_code == 503
 
 
-def test_column_that_is_gone_is_503(ada: Caller, rows: Rows) -> None:
+def test_dropped_column_is_503(ada: Caller, rows: Rows) -> None:
     """As it is while a release meets a schema that is older or newer than it can run on."""
     task_id = ada.create(title="x").json()["id"]
     rows("alter table tasks rename column title to name")

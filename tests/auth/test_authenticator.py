@@ -83,7 +83,7 @@ async def test_verify_gives_the_user_of_the_token(authenticator: Authenticator, 
         pytest.param({}, {"role": '"user"', "nested": '{"a": [1]}'}, id="other claims"),
     ],
 )
-async def test_verify_accepts_what_issuers_vary(
+async def test_verify_accepts_the_variants_of_issuers(
     authenticator: Authenticator, signer: Signer, header: dict[str, str], payload: dict[str, str]
 ) -> None:
     authorization = credentials(signer, header_text(signer, **header), claims(**payload))
@@ -348,7 +348,7 @@ async def test_verify_logs_no_part_of_a_token(
 
 
 @pytest.mark.parametrize("named", [{}, {"jwt_issuer": "https://id.example", "jwt_audience": "tasks"}])
-async def test_issue_token_gives_what_verify_accepts(named: dict[str, str]) -> None:
+async def test_issue_token_returns_a_token_that_verify_accepts(named: dict[str, str]) -> None:
     values = {"database_url": "postgresql://", "jwt_secret": SECRET.secret.decode(), **named}
     settings = msgspec.convert(values, Settings)
     token = issue_token(settings, UUID(ADA), 3600)

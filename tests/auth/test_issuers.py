@@ -377,7 +377,7 @@ async def test_discovery_of_a_document_that_is_wrong_gives_no_keys(document: Any
         assert not authenticator.has_keys
 
 
-def test_discovery_that_moves_the_keys_signs_nobody_out(issuer: JwksServer, database: str) -> None:
+def test_discovery_that_moves_the_keys_signs_no_user_out(issuer: JwksServer, database: str) -> None:
     name = f"http://127.0.0.1:{issuer.port}/realms/app"
     issuer.documents[PATH] = json.dumps({"issuer": name, "jwks_uri": issuer.url}).encode()
     with serving(

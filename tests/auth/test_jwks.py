@@ -158,7 +158,7 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
         assert (await first).id_text == ADA
 
 
-async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer) -> None:
+async def test_jwks_issuer_unreachable_at_the_start_recovers(issuer: JwksServer) -> None:
     issuer.stop()
     async with running(JwksLimits(retry=0.01), jwks_url=issuer.url) as authenticator:
         assert await refusal(authenticator, credentials(ED)) == 503
@@ -167,7 +167,7 @@ async def test_jwks_issuer_away_at_the_start_then_back(issuer: JwksServer) -> No
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
 
 
-async def test_jwks_issuer_away_still_refuses_what_no_key_could_verify(issuer: JwksServer) -> None:
+async def test_jwks_unreachable_issuer_still_refuses_invalid_tokens(issuer: JwksServer) -> None:
     issuer.stop()
     async with running(jwks_url=issuer.url) as authenticator:
         for authorization in (
@@ -230,7 +230,7 @@ async def test_jwks_over_tls_needs_a_trusted_certificate(
         issuer.stop()
 
 
-async def test_jwks_issuer_away_after_the_keys_were_known(issuer: JwksServer) -> None:
+async def test_jwks_issuer_unreachable_after_the_first_fetch_keeps_its_keys(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.stop()

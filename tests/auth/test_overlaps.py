@@ -200,7 +200,7 @@ def serving_state(state: State, issuer: JwksServer, database: str) -> Iterator[A
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)
-def test_overlap_signs_nobody_out(change: Change, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overlap_of_keys_signs_no_user_out(change: Change, database: str, capsys: pytest.CaptureFixture[str]) -> None:
     issuer = JwksServer(b"")
     seen = Seen(change.users)
     try:

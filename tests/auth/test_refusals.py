@@ -55,7 +55,7 @@ REFUSED: dict[str, bytes] = {
 }
 
 
-def test_refused_token_is_told_by_one_sentence(database: str, issuer: JwksServer) -> None:
+def test_refused_token_gets_one_sentence(database: str, issuer: JwksServer) -> None:
     with serving(database_url=database, **SETTINGS) as api:
         for reason, authorization in REFUSED.items():
             answer = call(api, authorization)
@@ -68,13 +68,13 @@ def test_refused_token_is_told_by_one_sentence(database: str, issuer: JwksServer
     assert REFUSED.keys() | {"unknown_key"} == REASONS.keys()
 
 
-def test_request_without_a_token_is_told_no_error(api: Api) -> None:
+def test_request_without_a_token_gets_no_error_code(api: Api) -> None:
     answer = call(api, None)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"  # RFC 6750, section 3.1
 
 
-def test_token_over_the_limit_is_431_and_says_so(database: str) -> None:
+def test_token_over_the_limit_is_431_with_the_reason(database: str) -> None:
     token = credentials(OWN, payload=claims(roles=f'"{"r" * 7000}"'))
     assert 8192 < len(token) < 12288
     with serving(database_url=database) as api:

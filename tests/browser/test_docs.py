@@ -43,7 +43,7 @@ def execute(page: Page, name: str, **parameters: str) -> Locator:
     return answer
 
 
-def test_docs_sends_what_is_typed_with_the_token(page: Page, complaints: list[str], api: Api, ada: Caller) -> None:
+def test_docs_sends_the_typed_request_with_the_token(page: Page, complaints: list[str], api: Api, ada: Caller) -> None:
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
     sign_in(page, ada)

@@ -78,7 +78,7 @@ def test_example_counts_a_title_that_comes_near_the_limit(
     expect(page.locator("li .count")).to_have_text(count)
 
 
-def test_example_takes_back_what_is_refused_and_shows_why(page: Page, sign_in: SignIn, ada: Caller) -> None:
+def test_example_reverts_a_refused_change_and_shows_the_reason(page: Page, sign_in: SignIn, ada: Caller) -> None:
     sign_in(ada)
     add(page, "x" * 501)
 
@@ -115,7 +115,7 @@ def test_example_loads_more_until_there_is_no_more(page: Page, sign_in: SignIn, 
     ],
     ids=["open", "done", "search", "oldest", "changed"],
 )
-def test_example_shows_the_tasks_that_are_asked_for(
+def test_example_shows_the_tasks_of_the_filters(
     page: Page, sign_in: SignIn, ada: Caller, choose: Callable[[Page], object], expected: list[str]
 ) -> None:
     milk = ada.create(title="Buy milk").json()["id"]
@@ -205,7 +205,7 @@ def test_example_works_by_keyboard_alone(page: Page, sign_in: SignIn, ada: Calle
 
 
 @pytest.mark.parametrize(("token", "why"), [("a.b.c", "not a token"), ("e30.eyJzdWIiOiJ4In0.x", "token")])
-def test_example_says_why_it_cannot_sign_in(page: Page, sign_in: SignIn, ada: Caller, token: str, why: str) -> None:
+def test_example_shows_why_it_cannot_sign_in(page: Page, sign_in: SignIn, ada: Caller, token: str, why: str) -> None:
     ada.token = token
     sign_in(ada)
 

@@ -168,9 +168,7 @@ def test_migrate_follows_a_killed_migrator(empty_database: str, connection: Conn
     assert migrate(empty_database) == list(bundled()[1:])
 
 
-def test_migrate_leaves_nothing_of_a_migration_that_fails(
-    empty_database: str, connection: Connection, folder: Path
-) -> None:
+def test_migrate_rolls_back_a_migration_that_fails(empty_database: str, connection: Connection, folder: Path) -> None:
     broken = folder / "9000.create-half.sql"
     broken.write_text("-- half\ncreate table half ();\nselect 1 / 0;\n")
 
@@ -182,7 +180,7 @@ def test_migrate_leaves_nothing_of_a_migration_that_fails(
     assert migrate(empty_database) == ["9000.create-half"]
 
 
-def test_migrate_leaves_nothing_of_a_migration_that_it_cannot_record(
+def test_migrate_rolls_back_a_migration_that_it_cannot_record(
     empty_database: str, connection: Connection, folder: Path
 ) -> None:
     """A kill between the change and its record would leave this if each had its own transaction."""
@@ -309,7 +307,7 @@ def test_migrate_beside_a_tasks_table_of_another_program_says_what_to_do(
         migrate(empty_database)
 
 
-def test_rollback_leaves_a_users_table_that_was_taken_over(empty_database: str, connection: Connection) -> None:
+def test_rollback_keeps_a_users_table_of_another_owner(empty_database: str, connection: Connection) -> None:
     migrate(empty_database)
     connection.execute("comment on table users is 'Kept by the authentication service.'")
 

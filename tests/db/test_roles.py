@@ -269,7 +269,7 @@ def test_role_finds_its_tables_in_one_schema_alone(roles: Roles, role: str) -> N
     assert roles.execute(role, "show search_path") == [("public, pg_temp",)]
 
 
-def test_reader_sees_tasks_and_changes_nothing(roles: Roles) -> None:
+def test_reader_reads_tasks_and_changes_nothing(roles: Roles) -> None:
     with serving(database_url=roles.url("application")) as api:
         api.caller().create(title="x")
         api.caller().create(title="y")
@@ -318,7 +318,7 @@ def test_roles_may_be_made_again_and_granted_again(roles: Roles) -> None:
     assert schema(roles.database) == before
 
 
-def test_roles_leave_the_users_of_another_service_to_it(empty_database: str, names: dict[str, str]) -> None:
+def test_roles_do_not_change_the_users_of_another_service(empty_database: str, names: dict[str, str]) -> None:
     roles = Roles(empty_database, names)
     roles.execute("administrator", "create table users (id uuid primary key, email text not null)")
     roles.run("administrator", "create.sql")
@@ -366,7 +366,7 @@ def secured(roles: Roles) -> Roles:
     return roles
 
 
-def test_row_level_security_leaves_every_operation_as_it_is(secured: Roles) -> None:
+def test_row_level_security_changes_no_operation(secured: Roles) -> None:
     with serving(database_url=secured.url("application"), row_level_security=True) as api:
         exercise_all(api.caller(), api.caller())
         until(lambda: api.anonymous.get("/readyz").status_code == 200)
@@ -410,7 +410,7 @@ def unfiltered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_row_level_security_holds_when_statements_forget_their_filter(roles: Roles, unfiltered: Path) -> None:
+def test_row_level_security_protects_statements_without_their_filter(roles: Roles, unfiltered: Path) -> None:
     roles.run("migrator", "functions.sql", unfiltered)
     with serving(database_url=roles.url("application"), row_level_security=True) as api:
         ada, bob = api.caller(), api.caller()

@@ -98,7 +98,7 @@ def postgres_of(project: Path) -> psutil.Process:
     return psutil.Process(int((project / ".data" / "postgres" / "postmaster.pid").read_text().split()[0]))
 
 
-def test_dev_finds_its_data_again_and_leaves_no_process(project: Path) -> None:
+def test_dev_keeps_its_data_and_stops_every_process(project: Path) -> None:
     with serving(project) as first:
         task = first.call(first.token, "Buy milk")
         postgres = postgres_of(project)

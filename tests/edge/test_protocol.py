@@ -95,7 +95,7 @@ def test_head_over_16_kib_in_pieces_is_431(served: Edge) -> None:
         assert_refused(wire, 431)
 
 
-def test_head_is_not_measured_by_what_comes_before_it(served: Edge) -> None:
+def test_head_is_measured_without_the_data_before_it(served: Edge) -> None:
     body = b"x" * 60_000
     whole = request("POST", "/echo", body=body) + PING
     with served.wire() as wire:
@@ -272,7 +272,7 @@ def test_response_is_buffered_only_up_to_a_limit(served: Edge) -> None:
         assert served.application.sent_bytes < 500_000
 
 
-def test_500_slow_senders_and_500_slow_readers_leave_others_served() -> None:
+def test_500_slow_senders_and_500_slow_readers_do_not_block_other_clients() -> None:
     many = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (many, many))
     with edge(Limits(head_seconds=2, read_seconds=2)) as served:

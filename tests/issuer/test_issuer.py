@@ -97,7 +97,7 @@ def test_issuer_token_of_each_algorithm_is_accepted(algorithm: str, database: st
         assert api.anonymous.get(tasks).json() == []
 
 
-def test_issuer_rotation_while_serving_signs_nobody_out(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_issuer_rotation_while_serving_signs_no_user_out(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     with better_auth(rotation="1") as issuer, trusting(issuer, database, jwks_cooldown="0.1") as api:
         pages = [Browser(issuer, f"user{number}") for number in range(5)]
         shown: dict[str, str] = {}  # a token of each key

@@ -69,7 +69,7 @@ def test_load_passes_the_options_of_locust_on() -> None:
 
 
 @pytest.mark.parametrize("option", ["--web-port=8089", "--autostart", "-P"])
-def test_load_shows_the_page_of_locust_that_is_asked_for(option: str) -> None:
+def test_load_opens_the_web_page_of_locust_on_request(option: str) -> None:
     assert "--headless" not in chosen(option)
     assert "--shape" not in chosen(option)
     assert "--shape stress" in chosen(option, shape="stress")

@@ -217,7 +217,7 @@ def test_locust_refuses_a_bad_token_file_in_one_line(content: bytes | None, word
         ),
     ],
 )
-def test_locust_names_in_one_line_what_is_missing(options: list[str], words: str, tmp_path: Path) -> None:
+def test_locust_names_the_missing_option_in_one_line(options: list[str], words: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.txt").write_text("a.eyJzdWIiOiAidSJ9.c\n")
 
     done = locust(tmp_path, *options, "--loglevel", "ERROR")

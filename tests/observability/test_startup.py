@@ -58,7 +58,7 @@ def test_commit_is_that_of_the_images_build(tmp_path: Path, monkeypatch: pytest.
         ("postgresql://u@nowhere.invalid/tasks", "gaierror", "Check the host"),
     ],
 )
-def test_database_that_is_away_is_named_with_a_remedy(printed: Path, url: str, message: str, remedy: str) -> None:
+def test_unreachable_database_is_logged_with_a_remedy(printed: Path, url: str, message: str, remedy: str) -> None:
     with serving(database_url=url, log_level="warning"):
         until(lambda: lines(printed, "remedy"))
     line = lines(printed, "remedy")[0]

@@ -135,7 +135,7 @@ def test_report_is_the_same_as_text_html_and_json(used_database: str) -> None:
     assert "get_task" in [statement["name"] for statement in json.loads(run("--json"))["statements"]]
 
 
-def test_report_changes_nothing_and_says_what_a_role_may_not_see(used_database: str) -> None:
+def test_report_changes_nothing_and_names_what_a_role_cannot_read(used_database: str) -> None:
     with psycopg.connect(for_psycopg(used_database), autocommit=True) as connection:
         connection.execute("create role reader; grant select on tasks to reader")
     with serving(database_url=used_database) as api:

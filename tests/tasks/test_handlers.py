@@ -288,7 +288,7 @@ def test_get_task_and_list_tasks_have_timestamps_of_six_digits(
 # update_task
 
 
-def test_update_task_changes_the_texts_and_moves_updated_at_alone(ada: Caller) -> None:
+def test_update_task_changes_only_the_texts_and_updated_at(ada: Caller) -> None:
     task = ada.create(title="x", description="d", completed=True).json()
 
     response = ada.update(task["id"], title="y", description="e")
@@ -300,7 +300,7 @@ def test_update_task_changes_the_texts_and_moves_updated_at_alone(ada: Caller) -
     assert ada.get(task["id"]).json() == changed
 
 
-def test_update_task_keeps_what_is_absent(ada: Caller) -> None:
+def test_update_task_keeps_absent_members(ada: Caller) -> None:
     task_id = ada.create(title="x", description="d").json()["id"]
 
     assert ada.update(task_id, title="y").json()["description"] == "d"

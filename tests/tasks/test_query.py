@@ -82,7 +82,7 @@ def three(ada: Caller) -> list[Any]:
         ("", "cba"),
     ],
 )
-def test_list_tasks_gives_what_the_query_asks_for(ada: Caller, three: list[Any], query: str, titles: str) -> None:
+def test_list_tasks_returns_the_tasks_of_the_query(ada: Caller, three: list[Any], query: str, titles: str) -> None:
     assert listed(ada, query) == list(titles)
 
 
@@ -244,7 +244,7 @@ def test_list_tasks_search_ignores_case_in_every_locale(ada: Caller, text: str, 
     assert listed(ada, urlencode({"q": text})) == [title]
 
 
-def test_list_tasks_search_takes_each_character_as_it_is(ada: Caller) -> None:
+def test_list_tasks_search_matches_each_character_literally(ada: Caller) -> None:
     characters = [chr(code) for code in range(1, 127) if not chr(code).isalpha()]
     for character in characters:
         ada.create(title=f"a{character}b")
@@ -286,7 +286,7 @@ def ninety_long(ada: Caller, rows: Rows) -> None:
 
 
 @pytest.mark.usefixtures("ninety_long")
-def test_list_tasks_leaves_out_a_long_task_that_is_deleted_while_it_is_read(api: Api, ada: Caller, rows: Rows) -> None:
+def test_list_tasks_omits_a_long_task_that_is_deleted_while_it_is_read(api: Api, ada: Caller, rows: Rows) -> None:
     with Wire(api.address, receive_buffer=4096) as wire:
         wire.send(request("GET", ada.tasks, f"Authorization: Bearer {ada.token}"))
         assert not wire.ended()  # the list has begun
