@@ -1,4 +1,4 @@
-"""The pool of connections: opening, handing out, deadlines, recovery. Knows no task, and no statement's text.
+"""The pool: which request gets a connection, and when. Knows no task, and no statement's text.
 
 A pool of our own because asyncpg's costs each request a task, a future, a timer and a round trip to reset the
 connection. Here a free connection is one `list.pop()` away; `make bench` shows what that is worth.
@@ -6,96 +6,45 @@ connection. Here a free connection is one `list.pop()` away; `make bench` shows 
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Hashable
 from math import inf
 
 from service.db.connection import Connection
-from service.db.connector import Connector
-from service.db.errors import DatabaseUnavailable, PoolTimeout, PreparedStatementsUnsupported, QueueFull
+from service.db.connections import ConnectionSet
+from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
 from service.db.queue import Queue, Waiter
 from service.settings import Settings
 from service.timers import LazyTimer
-
-IDLE_SECONDS = 60.0
-"""A connection above POOL_MIN_SIZE is closed after this long without a request."""
-
-MAINTENANCE_SECONDS = 0.5
-"""Time between two runs of the maintenance, and so the longest until a database that is back is noticed."""
-
-CLOSE_SECONDS = 2.0
-"""For the statements that a stop cancelled to end, and then for the connections to close."""
 
 QUEUE_CHECK_SECONDS = 0.05
 """A queued request is refused at most this long after its deadline. A timer for each would cost it 2 us."""
 
 
-class Pool:
-    """Connections to one database: `connections` are open; of these `idle` are free, the last used one at the end.
+class Pool(ConnectionSet):
+    """The connections, shared by requests: each has one for a statement, or waits in `queue`.
 
-    `errors` counts failures by class of SQLSTATE, `timeouts` requests refused after ACQUIRE_TIMEOUT, and `shed`
-    requests refused because of MAX_WAITING. `name_conflict_at` is the monotonic time of the last
-    PreparedStatementsUnsupported.
+    `timeouts` counts requests refused after ACQUIRE_TIMEOUT, and `shed` requests refused because of MAX_WAITING.
     Invariant: while an entry of the queue may start, no connection is idle.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.connections: set[Connection] = set()
-        self.idle: list[Connection] = []
-        self.last_response_at = -inf
-        self.name_conflict_at = -inf
-        self.timeouts = self.shed = 0
-        self.errors: Counter[str] = Counter()
-        self._settings = settings
-        self._connector = Connector(settings, self.errors, self._on_open, self._on_close, self._on_failure)
+        super().__init__(settings)
         self.queue = Queue(share=max(1, int(settings.pool_max_size * settings.pool_user_share)))
-        self._checks: set[asyncio.Task[None]] = set()
-        self._maintenance: asyncio.Task[None] | None = None
+        self.timeouts = self.shed = 0
 
-    @property
-    def failure(self) -> Exception | None:
-        """Why the last attempt to connect failed."""
-        return self._connector.failure
+    async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer = LazyTimer(self._check_queue)
+        await super().open()
+
+    def fail_waiting(self) -> None:
+        for waiter in self.queue.drained():
+            waiter.fail(DatabaseUnavailable())
 
     @property
     def waiting_requests(self) -> int:
         """How many requests have no connection yet."""
         return self.queue.size
-
-    @property
-    def server_version(self) -> str | None:
-        """PostgreSQL's version, such as `16.4`. None without a connection."""
-        for connection in self.connections:
-            return str(connection.driver.get_settings().server_version).split()[0]
-        return None
-
-    async def open(self) -> None:
-        """Open the pool, and wait for its first connection for ACQUIRE_TIMEOUT. An absent database is no error."""
-        self._loop = asyncio.get_running_loop()
-        self._timer = LazyTimer(self._check_queue)
-        await asyncio.wait([self._connector.start()], timeout=self._settings.acquire_timeout)
-        self._maintenance = self._loop.create_task(self._maintain())
-
-    async def close(self) -> None:
-        """Close every connection within twice CLOSE_SECONDS. The server is told, unlike in expire()."""
-        if self._maintenance is None:
-            return  # open() was not called, or failed
-        self._maintenance.cancel()
-        await self._connector.close()
-        if self._checks:  # they wait for the server to end what was cancelled: to terminate now would leave it running
-            await asyncio.wait(self._checks, timeout=CLOSE_SECONDS)
-        closing = [each.driver.close(timeout=CLOSE_SECONDS) for each in self.connections]
-        self.connections, self.idle = set(), []
-        self._on_failure()  # for the requests that wait
-        await asyncio.gather(*closing, return_exceptions=True)
-        self._timer.close()
-
-    def expire(self) -> None:
-        """End every connection, those in use when they are released: after a failover they lead to the old server."""
-        idle, self.idle = self.idle, []
-        self.connections.clear()
-        for connection in idle:
-            connection.driver.terminate()
 
     def take(self, user: Hashable | None, capped: bool = False) -> Connection | None:
         """An idle connection at once, or None. A `capped` request keeps to its user's share of the pool."""
@@ -174,22 +123,12 @@ class Pool:
         if connection not in self.connections:
             connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
         elif connection.needs_check:
-            check = self._loop.create_task(self._check(connection))
-            self._checks.add(check)
-            check.add_done_callback(self._checks.discard)
+            self.check(connection)
         else:
             connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
             self.idle.append(connection)
             if self.queue.size:
                 self.dispatch()
-
-    async def _check(self, connection: Connection) -> None:
-        try:
-            if await connection.ping():
-                self.release(connection)
-        finally:
-            if connection.needs_check:
-                connection.driver.terminate()  # _on_close() removes it
 
     def _check_queue(self) -> None:
         late = self.queue.expired(self._loop.time())
@@ -199,34 +138,3 @@ class Pool:
         self.dispatch()  # an entry that was held back may start by now
         if self.queue.size:
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
-
-    def _on_open(self, connection: Connection) -> None:
-        self.connections.add(connection)
-        self.release(connection)
-
-    def _on_close(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        if connection in self.idle:
-            self.idle.remove(connection)
-
-    def note_error(self, error: Exception | None) -> None:
-        """Remember when the pooler last showed that it keeps no prepared statements."""
-        if isinstance(error, PreparedStatementsUnsupported):
-            self.name_conflict_at = time.monotonic()
-
-    def _on_failure(self) -> None:
-        self.note_error(self.failure)
-        if not self.connections:
-            for waiter in self.queue.drained():
-                waiter.fail(DatabaseUnavailable())
-
-    async def _maintain(self) -> None:
-        """Keep POOL_MIN_SIZE connections open, and close the others when they are idle for IDLE_SECONDS."""
-        while True:
-            surplus = self._connector.refill(len(self.connections))
-            if surplus and self.idle:
-                connection = min(self.idle, key=lambda connection: connection.last_used_at)
-                if time.monotonic() - connection.last_used_at > IDLE_SECONDS:
-                    connection.driver.terminate()
-                    self._on_close(connection)
-            await asyncio.sleep(MAINTENANCE_SECONDS)

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from service.db import connector, driver, pool
+from service.db import connections, connector, driver
 from service.db import database as database_module
 from service.db.database import Database
 from service.db.errors import DatabaseUnavailable
@@ -111,7 +111,7 @@ def test_more_than_max_waiting_are_refused_at_once(database: str, rows: Rows, th
 def test_service_starts_without_its_database_and_recovers(
     database: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.02)
+    monkeypatch.setattr(connections, "MAINTENANCE_SECONDS", 0.02)
     proxy.down()
     url = proxy.url.replace(":@", ":hunter2@")
     with serving(database_url=url, log_level="warning") as api:
@@ -258,7 +258,7 @@ async def test_terminated_attempts_to_connect_do_not_mean_that_the_database_is_a
 
 
 async def test_silent_database_gets_few_concurrent_connects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.01)
+    monkeypatch.setattr(connections, "MAINTENANCE_SECONDS", 0.01)
     attempts: list[int] = []
     ended: list[int] = []
 
@@ -296,8 +296,8 @@ async def test_burst_opens_no_more_than_the_pool_may_hold(database: str, rows: R
 def test_connections_above_the_minimum_are_closed_when_idle(
     database: str, rows: Rows, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "MAINTENANCE_SECONDS", 0.02)
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "MAINTENANCE_SECONDS", 0.02)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.5)
     patient = {"acquire_timeout": 30, "statement_timeout": 30}
     with serving(database_url=database, pool_min_size=2, probe_interval=0.05, **patient) as api:
         ada = api.caller()
