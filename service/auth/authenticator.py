@@ -101,8 +101,9 @@ class Authenticator:
             bearer = read_bearer(authorization, self._max_bytes)
             issuer = self._issuer(bearer)
             issuer.check(bearer)
-            user_id = issuer.user_id(bearer.claims)
             await self._check(bearer, issuer)
+            # Only now: the first read of a discovery document, which this token may have waited for, names the issuer.
+            user_id = issuer.user_id(bearer.claims)
         except (InvalidToken, TokenTooLarge, KeysUnavailable) as error:
             self.refusals.note(error)
             raise

@@ -87,6 +87,7 @@ class Issuer:
         for required in self._settings.required_claims:
             if not required.accepts(bearer.claims):
                 raise InvalidToken("claim", f"the claim {required.name} is not as JWT_REQUIRED_CLAIMS says")
+        self.user_id(bearer.claims)
 
     def user_id(self, claims: dict[str, Any]) -> UUID:
         """The user that the claims name. Raises InvalidToken or ValueError.

@@ -1,5 +1,6 @@
 """The settings of issuers: what is refused and by which name, several issuers at once, and whose ids are whose."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from service.auth.authenticator import Authenticator
 from service.settings import Settings, SettingsError
 from tests.jwks_server import JwksServer
-from tests.serving import serving, until
+from tests.serving import serving, until, until_async
 from tests.tokens import (
     ADA,
     ED,
@@ -348,6 +349,19 @@ async def test_discovery_requires_the_issuer_of_the_document(slash: str, issuer:
         assert await refusal(authenticator, token(ED, iss=other)) == 401
         assert await refusal(authenticator, token(ED)) == 401
         assert issuer.targets == [PATH, "/jwks"]
+
+
+async def test_discovery_names_the_users_of_a_token_that_came_before_it(issuer: JwksServer) -> None:
+    name = f"http://127.0.0.1:{issuer.port}/realms/app/"
+    issuer.documents[PATH] = json.dumps({"issuer": name, "jwks_uri": issuer.url}).encode()
+    issuer.answering.clear()
+    async with running(
+        jwt_discovery_url=f"http://127.0.0.1:{issuer.port}{PATH}", jwt_user_namespace=NAMESPACE
+    ) as authenticator:
+        first = asyncio.create_task(authenticator.verify(token(ED, iss=name, sub="ada")))
+        await until_async(lambda: issuer.fetches == 1)
+        issuer.answering.set()
+        assert (await first).id_text == str(uuid5(UUID(NAMESPACE), f"{name} ada"))
 
 
 async def test_discovery_inside_a_cluster_has_the_public_name(issuer: JwksServer) -> None:
