@@ -1,6 +1,6 @@
 -- Users: the table that tasks belong to, made only if no other service (authentication, say) has made one here.
 --
--- Ours carries a comment that says so. Whoever takes it over replaces the comment, and a rollback then leaves it alone.
+-- This service's table has a comment that says so. To keep the table at a rollback, replace the comment.
 
 set local lock_timeout = '2s';
 set local statement_timeout = '5s';

@@ -26,7 +26,13 @@ create table tasks (
     constraint task_title_length check (char_length(title) between 1 and 500),
     -- Weaker than the API, to which all Unicode white space is blank: this is the ASCII part of that, the same in
     -- every encoding and locale. It must never grow beyond it, or it would refuse what the API accepts.
-    constraint task_title_not_blank check (btrim(title, e' \t\n\x0b\f\r\x1c\x1d\x1e\x1f') <> '')
+    constraint task_title_not_blank check (btrim(title, e' \t\n\x0b\f\r\x1c\x1d\x1e\x1f') <> ''),
+    -- What RFC 3339 and the clients' date types can hold: years of four digits, and no infinity. Without this, one task
+    -- that another writer gave such a time would make its user's whole list unreadable.
+    constraint task_times_have_four_digit_years check (
+        least(created_at, updated_at) >= '0001-01-01 00:00:00+00'
+        and greatest(created_at, updated_at) < '10000-01-01 00:00:00+00'
+    )
 ) with (
     fillfactor = 90, -- room for a row's new version on the same page: such an update (HOT) writes to no index
     -- Autovacuum begins at 2 % of the rows, not at 20 %: with ten million tasks the default waits for two million dead

@@ -58,8 +58,9 @@ CONSTRAINTS = {
     "task_belongs_to_user": UNKNOWN_USER,
     "task_title_length": INVALID,
     "task_title_not_blank": INVALID,
+    "task_times_have_four_digit_years": UNEXPECTED,
 }
-"""Constraints of the database. The API checks the title first, so only a bug or another writer can violate those."""
+"""Constraints of the database. The API checks the title first, and sets the times: only a bug can violate those."""
 
 SHARD = re.compile(r"_\d+$")
 """The end of a constraint's name that Citus reports: task_belongs_to_user_102040 is the constraint of a shard."""

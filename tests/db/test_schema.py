@@ -79,6 +79,17 @@ def test_null_is_refused(connection: Connection, user_id: UUID, column: str) -> 
         connection.execute(f"update tasks set {column} = null".encode())
 
 
+@pytest.mark.parametrize("column", ["created_at", "updated_at"])
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "10000-01-01 00:00:00+00", "0001-01-01 00:00:00+00 BC"])
+def test_time_that_no_client_can_hold_is_refused(connection: Connection, user_id: UUID, column: str, time: str) -> None:
+    connection.execute(CREATE, [user_id, "Buy milk"])
+
+    with pytest.raises(errors.CheckViolation) as refusal:
+        connection.execute(f"update tasks set {column} = '{time}'".encode())
+
+    assert refusal.value.diag.constraint_name == "task_times_have_four_digit_years"
+
+
 def test_user_with_tasks_cannot_be_deleted(connection: Connection, user_id: UUID) -> None:
     connection.execute(CREATE, [user_id, "Buy milk"])
 
