@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed report frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
-.PHONY: bench scale load soak faults hostile fuzz compat proxies deploy-check
+.PHONY: bench scale load load-check soak faults hostile fuzz compat proxies deploy-check
 .SUFFIXES:
 
 RUN := .venv/bin/python -m
@@ -34,7 +34,7 @@ frontend: .venv/made examples/node_modules ## serve the example page on port 808
 serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
 
-test: .venv/test .venv-load/made ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
+test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
 	@$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
@@ -45,6 +45,9 @@ scale: .venv/dev ## measure each statement on ten million tasks, in some 15 minu
 
 load: .venv/dev .venv-load/made ## locust: 50 users for one minute; fails on errors or a slow p95 (ARGS="--help")
 	@$(RUN) load $(ARGS)
+
+load-check: .venv/test .venv-load/made ## run the tests of load/locustfile.py, with the real locust
+	@$(RUN) pytest tests/load/locust $(ARGS)
 
 soak: .venv/dev .venv-load/made ## locust: 50 users for ten minutes; fails when memory, connections or open files grow
 	@$(RUN) load --shape soak $(ARGS)

@@ -181,7 +181,7 @@ async def test_key_in_a_header_is_neither_used_nor_fetched(header: dict[str, Any
     elsewhere = JwksServer(key_set(STRANGER))
     texts = {name: json.dumps(value).replace("URL", elsewhere.url) for name, value in header.items()}
     try:
-        async with running(jwks_url=issuer.url) as authenticator:
+        async with running(jwks_url=issuer.url, jwks_cooldown=0.05) as authenticator:
             assert (await authenticator.verify(credentials(ED, header_text(ED, **texts)))).id_text == ADA
             for kid in ('"key-1"', '"key-3"', None):
                 forged = credentials(STRANGER, header_text(STRANGER, kid=kid, **texts))

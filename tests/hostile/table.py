@@ -35,4 +35,4 @@ def shared_secret(database_url: str) -> AbstractContextManager[Target]:
 def issued(database_url: str, jwks_url: str) -> AbstractContextManager[Target]:
     """A service that trusts an issuer's keys."""
     settings = {"JWKS_URL": jwks_url, "JWT_ISSUER": NAMED["iss"], "JWT_AUDIENCE": NAMED["aud"]}
-    return target(ED, NAMED, DATABASE_URL=database_url, JWKS_COOLDOWN="1", CURSOR_SECRET="x" * 32, **settings)
+    return target(ED, NAMED, DATABASE_URL=database_url, JWKS_COOLDOWN="0.2", CURSOR_SECRET="x" * 32, **settings)

@@ -32,7 +32,7 @@ def test_start_and_stop_are_one_line_each(database: str, rows: Callable[..., lis
     assert start["postgresql"] == version.split()[0]
     assert (start["workers"], start["pool"]) == (1, "2-20")
     assert start["changed_settings"] == [
-        *("DATABASE_URL", "JWT_SECRET", "PORT", "POOL_MIN_SIZE", "PROBE_INTERVAL"),
+        *("DATABASE_URL", "JWT_SECRET", "CURSOR_SECRET", "PORT", "POOL_MIN_SIZE", "PROBE_INTERVAL"),
     ]
     assert stop["message"] == "stopped"
     assert stop["uptime_seconds"] >= 0
