@@ -35,7 +35,7 @@ serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
 
 test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
-	@$(RUN) pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(RUN) pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
 	@$(RUN) bench $(ARGS)
