@@ -168,11 +168,11 @@ class ReadBatcher:
         for key, run in groupby(rows, statement.key_of_row):  # to hash each row's key costs a list of 20 3 us more
             found[key].extend(run)
         self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 2
-        outcomes: list[Outcome] = [found[statement.key_of_call(call)] for call in calls]
-        if self.heavy or len(rows) > HEAVY_ROWS:
-            for call in calls:
-                self.note_weight(statement, call, len(found[statement.key_of_call(call)]))
-        return outcomes
+        outcomes = [found[statement.key_of_call(call)] for call in calls]
+        if self.heavy or max(map(len, outcomes)) > HEAVY_ROWS:
+            for call, outcome in zip(calls, outcomes, strict=True):
+                self.note_weight(statement, call, len(outcome))
+        return list(outcomes)
 
     def note_weight(self, statement: Statement, arguments: tuple[Any, ...], rows: int) -> None:
         """Remember whether a read is heavy."""
