@@ -91,6 +91,8 @@ class Queue:
         """Append an entry."""
         user = waiter.user
         self.size += waiter.size
+        while self._arrivals and not self._arrivals[0].queued:
+            self._arrivals.popleft()  # else the batches of the last 50 ms, and their rows, would stay in memory
         self._arrivals.append(waiter)
         if not user.waiters and user is not self.batches:
             self._turns.append(user)
