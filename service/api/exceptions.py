@@ -1,7 +1,7 @@
 """The error table: the problem that each exception becomes.
 
-Neither `auth` nor `db` knows HTTP. A database error is told by its SQLSTATE and its constraint, so that asyncpg is
-imported in db/connection.py only.
+Neither `auth` nor `db` knows HTTP. A database error is identified by its SQLSTATE and its constraint, so that
+asyncpg is imported in db/driver.py only.
 """
 
 import re

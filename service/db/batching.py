@@ -36,7 +36,7 @@ HEAVY_READS = 10_000
 """Heavy reads remembered, the oldest forgotten first."""
 
 SLOW_SECONDS = 0.05
-"""A batch under way for longer counts no more: its connection may be dead, and others need not wait for it."""
+"""A batch in flight for longer is not counted: its connection may be dead, and other batches need not wait."""
 
 
 class Connections(Protocol):
@@ -53,7 +53,7 @@ class Connections(Protocol):
 class ReadBatcher:
     """The batches that are open for further reads, and those in flight.
 
-    `uncontended` is whether the next read may go alone at once: the last read met no other, and none is in flight.
+    `uncontended` is true when the last read was the only one and nothing is in flight: the next is sent alone at once.
     `batches` counts the batches sent, and `batched_reads` the reads in them.
     """
 

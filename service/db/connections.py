@@ -59,7 +59,7 @@ class ConnectionSet(ABC):
         return None
 
     async def open(self) -> None:
-        """Open the first connection, for ACQUIRE_TIMEOUT at most, and then the others. Absence is no error."""
+        """Open the first connection, within ACQUIRE_TIMEOUT, and then the rest. An absent database is no error."""
         await asyncio.wait([self._connector.start()], timeout=self._settings.acquire_timeout)
         self._maintenance = asyncio.create_task(self._maintain())
 
@@ -77,7 +77,7 @@ class ConnectionSet(ABC):
         await asyncio.gather(*closing, return_exceptions=True)
 
     def expire(self) -> None:
-        """End every connection, those in use when they are released: after a failover they lead to the old server."""
+        """Terminate idle connections now and busy ones at release: after a failover, all lead to the old server."""
         idle, self.idle = self.idle, []
         self.connections.clear()
         for connection in idle:

@@ -44,12 +44,7 @@ class Metrics(Collector):
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        authenticator: Authenticator,
-        database: Database,
-        failures: FailureLog,
-        output: Output,
+        self, settings: Settings, authenticator: Authenticator, database: Database, failures: FailureLog, output: Output
     ) -> None:
         self.refused: Counter[int] = Counter()
         self._pool_max_size = settings.pool_max_size

@@ -24,7 +24,7 @@ async def with_user_created(request: Request, statement: Statement, *arguments: 
             raise
     try:
         await database.run(CREATE_USER, user_id)
-    except Exception as error:  # asyncpg is imported in db/connection.py only: here the SQLSTATE tells its errors apart
+    except Exception as error:  # db/driver.py alone imports asyncpg: here, the SQLSTATE identifies the error
         if getattr(error, "sqlstate", "")[:2] in ("23", "42"):  # a constraint fails, or a grant is missing
             raise Problem(UNKNOWN_USER) from error
         raise
