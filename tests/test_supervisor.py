@@ -22,6 +22,7 @@ def supervised(folder: Path) -> "Iterator[subprocess.Popen[str]]":
             yield process
         finally:
             process.terminate()
+            print(process.communicate(timeout=30)[1])  # shown with a failure
 
 
 def alive(folder: Path) -> set[int]:

@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from service.db.migrations import FOLDER, MigrationError, bundled, migrate, roll
 from service.db.url import for_psycopg
 from service.dev.postgres import PROGRAMS
 from service.settings import ROOT
+from tests.serving import until
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -52,10 +52,7 @@ def start_migrator(database: str) -> subprocess.Popen[str]:
 
 def wait_for_waiting(connection: Connection, sessions: int) -> None:
     """Wait until that many sessions of this database wait for a lock."""
-    give_up = time.monotonic() + 10
-    while connection.execute(WAITING).fetchone() != (sessions,):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    until(lambda: connection.execute(WAITING).fetchone() == (sessions,))
 
 
 def tables(connection: Connection) -> set[str]:

@@ -3,7 +3,6 @@
 A connection is not reset between two requests, so no statement may change the session.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -11,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.database import SERVICE_SESSIONS
-from tests.serving import Api, Caller, serving
+from tests.serving import Api, Caller, serving, until
 
 RECORD_STATE = """
     create table states (state text[] not null);
@@ -82,11 +81,8 @@ def call_each(caller: Caller) -> None:
 def session_state(rows: Rows) -> list[str]:
     """The state of the session that the next probe records."""
     rows("truncate states")
-    give_up = time.monotonic() + 10
-    while not (found := rows("select state from states")):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-    state: list[str] = found[0][0]
+    until(lambda: rows("select state from states"))
+    state: list[str] = rows("select state from states")[0][0]
     return state
 
 
