@@ -5,13 +5,13 @@
 --   $3 versions   text[]  the accepted versions, in decimal
 --   $4 completed  bool    null flips it
 --
--- returns one: task_id uuid, id uuid, user_id uuid, title text, description text, completed bool,
+-- returns one: id uuid, user_id uuid, title text, description text, completed bool,
 --   created_at timestamptz, updated_at timestamptz, version int4
 -- index: tasks_by_id
 -- budget: 14 buffers, no sort
 --
--- No row: the task does not exist. Only task_id is not null: the task has another version. The update checks the
--- version again after it waited for the row's lock, so it overwrites no concurrent edit.
+-- No row: the task does not exist. Only nulls: the task has another version. The update checks the version again after
+-- it waited for the row's lock, so it overwrites no concurrent edit.
 
 with found as (
     select id
@@ -38,7 +38,6 @@ changed as (
 )
 
 select
-    found.id as task_id,
     changed.id,
     changed.user_id,
     changed.title,

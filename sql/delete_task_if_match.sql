@@ -4,7 +4,7 @@
 --   $2 id        uuid    the task
 --   $3 versions  text[]  the accepted versions, in decimal
 --
--- returns one: task_id uuid, id uuid
+-- returns one: id uuid
 -- index: tasks_by_id
 -- budget: 13 buffers, no sort
 --
@@ -22,8 +22,6 @@ deleted as (
     returning id
 )
 
-select
-    found.id as task_id,
-    deleted.id
+select deleted.id
 from found
 left join deleted on found.id = deleted.id

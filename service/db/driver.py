@@ -96,8 +96,12 @@ class RacingLoop:
 
 
 async def open_connection(url: str, settings: Settings) -> Any:
-    """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError."""
-    return await asyncpg.connect(
+    """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
+
+    A `timestamptz` is the integer that PostgreSQL sends, and is bound as one: microseconds since the start of 2000 in
+    UTC. asyncpg would make a datetime by adding a timedelta, which takes a third of the time of a list of 20.
+    """
+    driver = await asyncpg.connect(
         url,
         loop=RacingLoop(asyncio.get_running_loop()),
         timeout=settings.connect_timeout,
@@ -105,6 +109,8 @@ async def open_connection(url: str, settings: Settings) -> Any:
         # two processes would use the same number for different texts.
         statement_cache_size=0,
     )
+    await driver.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="int8")
+    return driver
 
 
 def explained(error: Exception, driver: Any) -> Exception:

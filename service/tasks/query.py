@@ -2,7 +2,6 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from hmac import compare_digest
 from string import punctuation
@@ -18,20 +17,19 @@ from service.db.statements import Row, Statement
 from service.settings import Settings, SettingsError
 from service.tasks.messages import invalid
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-
 WINDOW = 1000
 """The number of tasks that a filtered page looks at. It bounds a statement's cost, however many tasks a user has."""
 
 CURSOR = "(?:[A-Za-z0-9_-]{52})?"
 TEXT = r"[^\u0000]{0,200}"
 
-Position = tuple[datetime, UUID]
-"""A position in a list: the time and the id of the last task before it."""
+Position = tuple[int, UUID]
+"""A position in a list: the time and the id of the last task before it. The time is as in a row: see db/driver.py."""
 
-LATEST: Position = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=2**128 - 1))
-EARLIEST: Position = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+LATEST: Position = (2**63 - 1, UUID(int=2**128 - 1))
+"""PostgreSQL's `infinity`, and an id after all others."""
+
+EARLIEST: Position = (-(2**63), UUID(int=0))
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -158,9 +156,9 @@ def next_link(request: Request, query: ListQuery) -> bytes:
 
 
 def sign_cursor(request: Request, position: Position, filter_key: str) -> str:
-    """A position as text for a URL: microseconds, id, and a signature over them, the user and `filter_key`."""
+    """A position as text for a URL: time, id, and a signature over them, the user and `filter_key`."""
     time, id = position
-    data = ((time - EPOCH) // MICROSECOND).to_bytes(8, "big", signed=True) + id.bytes
+    data = time.to_bytes(8, "big", signed=True) + id.bytes
     key = request.dependencies.signing_keys[0]
     return urlsafe_b64encode(data + _signature(request, data, filter_key, key)).decode()
 
@@ -179,7 +177,7 @@ def decode_cursor(request: Request, cursor: str, filter_key: str) -> Position:
         or urlsafe_b64encode(signed).decode() != cursor
     ):
         raise invalid("query", "cursor", "cursor")
-    return EPOCH + int.from_bytes(data[:8], "big", signed=True) * MICROSECOND, UUID(bytes=data[8:])
+    return int.from_bytes(data[:8], "big", signed=True), UUID(bytes=data[8:])
 
 
 def _signature(request: Request, data: bytes, filter_key: str, key: bytes) -> bytes:
