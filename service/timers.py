@@ -66,14 +66,12 @@ class ReusableTimeout:
         self._timer = LazyTimer(self._on_deadline)
         self._task: asyncio.Task[object] | None = None
         self._cancelling_before = 0  # pending cancellations of the task when the block began
-        self._deadline = 0.0
         self._expired = False
 
     def __enter__(self) -> None:
         task = self._task = asyncio.current_task(self._loop)
         self._cancelling_before = task.cancelling() if task else 0
-        self._deadline = self._loop.time() + self._seconds
-        self._timer.set(self._deadline)
+        self._timer.set(self._loop.time() + self._seconds)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         task, self._task = self._task, None
@@ -93,6 +91,6 @@ class ReusableTimeout:
         self._loop.call_soon(self._expire)
 
     def _expire(self) -> None:
-        if self._task and self._loop.time() >= self._deadline:
+        if self._task and self._timer.deadline == inf:  # else another block has begun
             self._expired = True
             self._task.cancel()

@@ -3,11 +3,14 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
+import msgspec
+
 from service.db.connection import Connection
-from service.db.queue import User, Waiter
+from service.db.queue import Waiter
 from service.db.statements import Row, Statement
 
 Outcome = list[Row] | Exception
@@ -21,29 +24,28 @@ class Batcher(Protocol):
     def close(self, batch: "Batch") -> None: ...
 
 
-class Batch(Waiter):
+class Batch(Waiter, kw_only=True, eq=False):
     """Reads of one statement by their arguments, `capacity` at most. Equal reads are sent once."""
 
-    __slots__ = ("_batcher", "callers", "capacity", "finished", "started", "statement")
-
-    def __init__(self, statement: Statement, user: User, deadline: float, capacity: int, batcher: Batcher) -> None:
-        super().__init__(user, deadline)
-        self.size = 0
-        self.capacity = capacity
-        self.statement = statement
-        self.callers: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = defaultdict(list)
-        self.started = self.finished = 0.0  # of time.perf_counter()
-        self._batcher = batcher
+    statement: Statement
+    capacity: int
+    batcher: Batcher
+    callers: defaultdict[tuple[Any, ...], list[asyncio.Future[list[Row]]]] = msgspec.field(
+        default_factory=partial(defaultdict, list)
+    )
+    started: float = 0.0
+    """When it was sent, and when all its rows had come: of `time.perf_counter()`."""
+    finished: float = 0.0
 
     def is_held_back(self) -> bool:
-        return not self._batcher.can_dispatch()
+        return not self.batcher.can_dispatch()
 
     def start(self, connection: Connection) -> bool:
-        self._batcher.start(self, connection)
+        self.batcher.start(self, connection)
         return True
 
     def fail(self, error: Exception) -> None:
-        self._batcher.close(self)
+        self.batcher.close(self)
         self.resolve([error] * len(self.callers))
 
     def timing(self, queued: float) -> tuple[float, float]:

@@ -100,7 +100,8 @@ class ReadBatcher:
 
     def _open_batch(self, statement: Statement) -> Batch:
         capacity = int(BATCH_ROWS / max(self._mean_rows[statement], BATCH_ROWS / BATCH_SIZE))
-        batch = Batch(statement, self._queue.batches, self._loop.time() + self._wait_seconds, capacity, self)
+        deadline = self._loop.time() + self._wait_seconds
+        batch = Batch(self._queue.batches, deadline, size=0, statement=statement, capacity=capacity, batcher=self)
         self._open[statement] = batch
         self._pool.enqueue(batch)
         self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined

@@ -68,7 +68,8 @@ class Pool(ConnectionSet):
         future: asyncio.Future[Connection] = self._loop.create_future()
         waiter = Waiter(self.queue.user(user), self._loop.time() + self._settings.acquire_timeout, future, capped)
         self.enqueue(waiter)
-        self._grow()
+        if len(self.connections) < self._settings.pool_max_size:
+            self._grow()
         try:
             return await future
         except asyncio.CancelledError:
@@ -92,25 +93,23 @@ class Pool(ConnectionSet):
 
     def dispatch(self) -> None:
         """Start queued entries on idle connections, as far as they may start."""
-        while self.idle:
-            waiter = self.queue.pop()
-            if waiter is None:
-                return
-            if waiter.start(self.idle[-1]):
-                connection = self.idle.pop()
-                connection.holder = waiter.user
-                waiter.user.held += 1
-            else:
-                self.queue.forget(waiter.user)
-        if self.queue.size:
+        while self.idle and self._hand_over(self.idle[-1]):
+            self.idle.pop()
+        if self.queue.size and len(self.connections) < self._settings.pool_max_size:
             self._grow()
+
+    def _hand_over(self, connection: Connection) -> bool:
+        """Start the entry whose turn it is. Returns False when none may start."""
+        while (waiter := self.queue.pop()) is not None:
+            if waiter.start(connection):
+                user = connection.holder = waiter.user
+                user.held += 1
+                return True
+        return False
 
     def _grow(self) -> None:
         """Open a connection when an entry could start on one more."""
-        connections = len(self.connections)
-        if connections >= self._settings.pool_max_size:
-            return
-        if self._connector.has_room(connections, len(self.queue)) and self.queue.next():
+        if self._connector.has_room(len(self.connections), len(self.queue)) and self.queue.next():
             self._connector.start()
 
     def release(self, connection: Connection) -> None:
@@ -118,17 +117,14 @@ class Pool(ConnectionSet):
         user, connection.holder = connection.holder, None
         if user is not None:
             user.held -= 1
-            if not user.held:
-                self.queue.forget(user)
         if connection not in self.connections:
             connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
         elif connection.needs_check:
             self.check(connection)
         else:
             connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
-            self.idle.append(connection)
-            if self.queue.size:
-                self.dispatch()
+            if not (self.queue.size and self._hand_over(connection)):
+                self.idle.append(connection)
 
     def _check_queue(self) -> None:
         late = self.queue.expired(self._loop.time())

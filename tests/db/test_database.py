@@ -383,7 +383,7 @@ async def test_connection_is_not_assigned_to_a_cancelled_caller(database: str) -
             assert await stays is connection
         database_pool.release(connection)
         assert database_pool.idle == [connection]
-        assert not database_pool.queue._users
+        assert not database_pool.queue.user(ada).held
 
 
 async def test_closing_the_pool_refuses_the_requests_that_wait_and_come_later(database: str, rows: Rows) -> None:

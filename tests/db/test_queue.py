@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from service.db.database import Database
-from service.db.queue import Queue, User, Waiter
+from service.db.queue import KEPT_USERS, Queue, User, Waiter
 from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.tasks.handlers import CREATE_TASK
@@ -95,7 +95,19 @@ def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> No
     assert queue.expired(2) == [late]
     assert queue.drained() == [later]
     assert (queue.size, len(queue), queue.pop()) == (0, 0, None)
-    assert queue.user("ada") is not ada
+
+
+def test_queue_forgets_only_users_who_neither_hold_nor_wait(queue: Queue) -> None:
+    holder, waiting, idle = queue.user("holder"), queue.user("waiting"), queue.user("idle")
+    holder.held = 1
+    wait(queue, waiting)
+    for number in range(KEPT_USERS):
+        queue.user(number)
+
+    assert queue.user(None) is queue.batches
+    assert queue.user("holder") is holder
+    assert queue.user("waiting") is waiting
+    assert queue.user("idle") is not idle
 
 
 async def test_user_with_many_reads_leaves_connections_to_others(database: str, rows: Rows) -> None:
