@@ -22,7 +22,7 @@ USER = "7a5c0000-0000-4000-8000-000000000001"
 TASK = "0195d1f0-6c7a-7000-8000-000000000002"
 
 
-def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp) -> ASGIApp:
+def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp, lifespan: ASGIApp) -> ASGIApp:
     """Starlette's router for the same routes; tests/api/test_routing.py compares the responses of both."""
     paths: defaultdict[str, dict[str, ASGIApp]] = defaultdict(dict)
     for route, endpoint in routes:
@@ -33,6 +33,9 @@ def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(scope, receive, send)
+            return
         scope["app"] = app  # so that the router raises its 404 and 405
         try:
             await starlette(scope, receive, send)
@@ -53,6 +56,7 @@ class ByMethod:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        scope["path_values"] = tuple(scope["path_params"].values())
         await self._endpoints[method](scope, receive, send)
 
 
@@ -75,7 +79,7 @@ async def microseconds(app: ASGIApp, route: Route) -> float:
 async def main() -> None:
     """Prints a line for each route."""
     table = [(route, nothing) for route in ROUTES]
-    router, starlette = Router(table, nothing), starlette_router(table, nothing)
+    router, starlette = Router(table, nothing, nothing), starlette_router(table, nothing, nothing)
     print(f"{'operation':14} {'service, us':>12} {'Starlette, us':>14}")
     for route in ROUTES:
         print(

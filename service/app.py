@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -131,14 +131,8 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
             output.flush()
 
     routes = [(route, endpoint(route)) for route in ROUTES]
-    router: ASGIApp
-    if settings.cors_origins:
-        router = CrossOrigins(Router(routes, unmatched), settings)
-    else:  # no route takes OPTIONS, so every preflight is unmatched: the middleware refuses it, and logs the origin
-        router = Router(routes, CrossOrigins(unmatched, settings))
     start_and_stop = Lifespan(lifespan=lifespan).lifespan
-
-    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return (router if scope["type"] == "http" else start_and_stop)(scope, receive, send)
-
-    return app
+    if settings.cors_origins:
+        return CrossOrigins(Router(routes, unmatched, start_and_stop), settings)
+    # No route takes OPTIONS, so every preflight is unmatched: the middleware refuses it, and logs the origin.
+    return Router(routes, CrossOrigins(unmatched, settings), start_and_stop)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
@@ -109,7 +109,7 @@ class AuthenticatedEndpoint:
         request_id = accept_request_id(headers.get(b"x-request-id"))
         try:
             user = await self._user(headers)
-            resource_id = _check_path(scope["path_params"], user)
+            resource_id = _check_path(scope["path_values"], user)
             request = Request(user, resource_id, scope["query_string"], headers, receive, self._dependencies)
             response = await self._handler(request)
         except (Exception, asyncio.CancelledError) as error:
@@ -122,9 +122,8 @@ class AuthenticatedEndpoint:
             status = self._problem(error, scope, request_id).type.status
             raise ResponseAborted from None
         finally:
-            traceparent = headers.get(b"traceparent")
             seconds = perf_counter() - started
-            self._dependencies.log.write(scope["method"], self.name, status, seconds, request_id, traceparent)
+            self._dependencies.log.write(scope["method"], self.name, status, seconds, request_id, headers)
 
     def _problem(self, error: BaseException, scope: Scope, request_id: bytes) -> Problem:
         if not isinstance(error, Exception):  # cancelled: the graceful stop has reached its deadline
@@ -155,18 +154,22 @@ def _headers_by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:
     return {name: b", ".join(several) for name, several in values.items()}
 
 
-def _check_path(parameters: dict[str, str], user: User) -> UUID | None:
-    """The path's `id`. Raises Problem(INVALID) for a value that is no UUID, Problem(FORBIDDEN) for another user's path.
+def _check_path(values: Sequence[str], user: User) -> UUID | None:
+    """The path's `id`, from `values`: the user id and, for one task, its `id`.
+
+    Raises Problem(INVALID) for a value that is no UUID, and Problem(FORBIDDEN) for the path of another user.
 
     Every value is checked before the user is compared: a malformed `id` is 422 in another user's path too.
     """
-    for name, text in parameters.items():
-        if text != user.id_text and not is_uuid(text) and (name != "user_id" or text != ME):
-            raise invalid(["path", name], "uuid")
-    if parameters["user_id"].lower() not in (user.id_text, ME):
+    owner, id = values[0], values[1] if len(values) > 1 else None
+    is_own = owner == user.id_text or owner == ME
+    if not is_own and not is_uuid(owner):
+        raise invalid(["path", "user_id"], "uuid")
+    if id is not None and not is_uuid(id):
+        raise invalid(["path", "id"], "uuid")
+    if not is_own and owner.lower() != user.id_text:
         raise Problem(FORBIDDEN)
-    id = parameters.get("id")
-    return UUID(id) if id else None
+    return UUID(id) if id is not None else None
 
 
 class PublicEndpoint:
@@ -179,7 +182,9 @@ class PublicEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
-        request_id = accept_request_id(dict(scope["headers"]).get(b"x-request-id"))
+        headers = dict(scope["headers"])
+        request_id = accept_request_id(headers.get(b"x-request-id"))
         response = self._handler()
         await send_response(send, response, ((b"x-request-id", request_id),))
-        self._dependencies.log.write(scope["method"], self.name, response.status, perf_counter() - started, request_id)
+        seconds = perf_counter() - started
+        self._dependencies.log.write(scope["method"], self.name, response.status, seconds, request_id, headers)

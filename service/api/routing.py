@@ -30,21 +30,27 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Router:
-    """Routes requests to endpoints. A request that no route matches goes to `unmatched`, its problem in the scope."""
+    """Routes requests to endpoints, and the server's start and stop to `lifespan`.
 
-    def __init__(self, routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp) -> None:
+    A request that no route matches goes to `unmatched`, its problem in the scope.
+    """
+
+    def __init__(self, routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp, lifespan: ASGIApp) -> None:
         self._paths: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         for route, endpoint in routes:
             for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
                 path = Path(route.path, endpoint)
                 self._paths[method, path.length].append(path)
         self._unmatched = unmatched
+        self._lifespan = lifespan
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self._lifespan(scope, receive, send)
         segments = scope["path"].split("/")
         for path in self._paths.get((scope["method"], len(segments)), ()):
             if path.matches(segments):
-                scope["path_params"] = {name: segments[index] for index, name in path.parameters}
+                scope["path_values"] = path.values(segments)
                 return path.endpoint(scope, receive, send)
         scope["problem"] = self._problem(segments)
         return self._unmatched(scope, receive, send)
@@ -62,14 +68,18 @@ class Router:
 
 
 class Path:
-    """A path template by its segments: `/api/{user_id}/tasks` has three fixed segments, the first of them empty."""
+    """A path template by its segments: `/api/{user_id}/tasks` has three fixed segments, the first of them empty.
+
+    `values` returns those of a path's segments that are not fixed, in their order.
+    """
 
     def __init__(self, template: str, endpoint: ASGIApp) -> None:
         segments = template.split("/")
         fixed = [index for index, segment in enumerate(segments) if not segment.startswith("{")]
         self.endpoint = endpoint
         self.length = len(segments)
-        self.parameters = [(index, segments[index][1:-1]) for index in range(len(segments)) if index not in fixed]
+        indexes = [index for index in range(len(segments)) if index not in fixed]
+        self.values = _getter(indexes)
         self._get_fixed = itemgetter(*fixed)
         self._fixed = self._get_fixed(segments)
         self._empty = segments.count("")
@@ -77,3 +87,11 @@ class Path:
     def matches(self, segments: Sequence[str]) -> bool:
         # Counting the empty segments refuses an empty parameter. It costs less than a look at each parameter.
         return bool(self._get_fixed(segments) == self._fixed) and segments.count("") == self._empty
+
+
+def _getter(indexes: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Returns the items at `indexes`. itemgetter returns a sequence for two or more only, or for a slice."""
+    if len(indexes) > 1:
+        return itemgetter(*indexes)
+    first = indexes[0] if indexes else 0
+    return itemgetter(slice(first, first + len(indexes)))

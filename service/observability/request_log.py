@@ -1,7 +1,7 @@
 """The request log: a line for each request, and the time that the running request has waited for the database."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
@@ -75,9 +75,9 @@ class RequestLog:
         status: int,
         seconds: float,
         request_id: bytes,
-        traceparent: bytes | None = None,
+        headers: Mapping[bytes, bytes],
     ) -> None:
-        """Queue the line of a request that has just ended, if its level is logged."""
+        """Queue the line of a request that has just ended, if its level is logged. `headers` are the request's."""
         if self._on_request:
             timing = current_timing.get()
             self._on_request(operation, status, seconds, timing.database if timing else 0.0)
@@ -95,6 +95,7 @@ class RequestLog:
         timing = current_timing.get()
         if timing and timing.wait + timing.database:
             line["db_ms"] = round(timing.database * 1000, 2)
-        if traceparent is not None and valid_traceparent(traceparent):
+        traceparent = headers.get(b"traceparent", b"")
+        if valid_traceparent(traceparent):
             line["traceparent"] = traceparent.decode()
         self._output.put(line)
