@@ -50,14 +50,13 @@ class HTTPProtocol(HTTPConnection):
         return parser
 
     def data_received(self, data: bytes) -> None:
-        state = self.state
-        if state is CLOSING:
+        if self.state is CLOSING:
             return
-        if state is DELAYED:
+        if self.state is DELAYED:
             self.hold(data)
             return
-        self.last_read = len(data)
-        self.non_body_bytes += len(data)
+        size = self.last_read = len(data)
+        self.non_body_bytes += size
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -85,32 +84,30 @@ class HTTPProtocol(HTTPConnection):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.waiting_for_100_continue = False
         self.state, self.state_since = HEAD, self.loop.time()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.waiting_for_100_continue = True
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))  # the parser strips leading blanks only
 
     def on_headers_complete(self) -> None:
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        parser, limits = self.parser, self.limits
+        if parser.should_upgrade() and parser.get_method() != b"CONNECT":
             return  # data_received() feeds it again without the Upgrade header
         # All headers are measured only when the bytes read so far allow a head over the limit.
-        may_exceed = self.pipelined_bytes + self.non_body_bytes + self.last_read > self.limits.head_bytes
-        scope = read_head(self.parser, self.url, self.headers, self.limits.head_bytes if may_exceed else None)
-        if len(self.pipeline) >= self.limits.pipelined_requests:
+        may_exceed = self.pipelined_bytes + self.non_body_bytes + self.last_read > limits.head_bytes
+        size_limit = limits.head_bytes if may_exceed else None
+        scope, waiting_for_100_continue = read_head(parser, self.url, self.headers, size_limit)
+        if len(self.pipeline) >= limits.pipelined_requests:
             raise RequestRefused(OVERLOADED)
         if self.is_excess and scope["path"] not in self.edge.exempt_paths:
             raise RequestRefused(OVERLOADED)
         self.non_body_bytes = 0
         self.state, self.state_since = BODY, self.loop.time()
         self.flow.read_paused_seconds = 0.0
-        is_http_1_1 = scope["http_version"] == "1.1"
+        keeps_alive = scope["http_version"] == "1.1" and parser.should_keep_alive()
         self.enqueue(
             Cycle(
                 self.base_scope | scope,
@@ -120,8 +117,8 @@ class HTTPProtocol(HTTPConnection):
                 self.server_state,
                 self.on_response_complete,
                 self.pipeline,
-                keep_alive=is_http_1_1 and self.parser.should_keep_alive() and not self.is_excess,
-                waiting_for_100_continue=is_http_1_1 and self.waiting_for_100_continue,
+                keep_alive=keeps_alive and not self.is_excess,
+                waiting_for_100_continue=waiting_for_100_continue,
             )
         )
 
@@ -144,6 +141,8 @@ class HTTPProtocol(HTTPConnection):
         if self.state is BODY:  # not the head of an upgrade
             self.non_body_bytes = 0
             self.pipelined_bytes = self.last_read
-            self.cycle.more_body = False
-            self.cycle.wake_receive()
+            cycle = self.cycle
+            cycle.more_body, cycle.has_data = False, True
+            if cycle.wake:
+                cycle.wake_receive()
             self.state, self.state_since = IDLE, self.loop.time()

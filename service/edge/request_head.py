@@ -1,6 +1,7 @@
 """The head of a request: which heads are refused, and the members of the ASGI scope. Knows no connection."""
 
 import re
+from collections import Counter
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,37 +23,43 @@ class RequestRefused(Exception):
 
 def read_head(
     parser: httptools.HttpRequestParser, target: bytes, fields: list[tuple[bytes, bytes]], size_limit: int | None
-) -> dict[str, Any]:
-    """The request's own members of the ASGI scope. `size_limit` is None when the head cannot exceed it.
+) -> tuple[dict[str, Any], bool]:
+    """The request's own members of the ASGI scope, and whether the client waits for 100 Continue.
+
+    `size_limit` is None when the head cannot exceed it.
 
     Raises RequestRefused, or httptools.HttpParserInvalidURLError.
     """
     if size_limit and len(target) + sum(len(name) + len(value) + 4 for name, value in fields) > size_limit:
         raise RequestRefused(HEADERS_TOO_LARGE)
     version, method = parser.get_http_version(), parser.get_method().decode()
-    headers, hosts = [], []
-    for name, value in fields:
-        value = value.rstrip(b" \t")  # the parser strips leading blanks only
-        if name == b"host":
-            hosts.append(value)
-        elif name == b"transfer-encoding" and (version != "1.1" or value.lower() != b"chunked"):
-            raise RequestRefused(BAD_REQUEST)
-        headers.append((name, value))
-    has_valid_host = len(hosts) == 1 and HOST(hosts[0]) if hosts else version == "1.0"
+    by_name = dict(fields)
+    host, encoding = by_name.get(b"host"), by_name.get(b"transfer-encoding")
+    has_valid_host = HOST(host) if host is not None else version == "1.0"
     if not has_valid_host or version not in ("1.0", "1.1") or method == "CONNECT":
+        raise RequestRefused(BAD_REQUEST)
+    if encoding is not None and (version != "1.1" or encoding.lower() != b"chunked"):
+        raise RequestRefused(BAD_REQUEST)
+    if len(by_name) < len(fields) and {b"host", b"transfer-encoding"}.intersection(_repeated(fields)):
         raise RequestRefused(BAD_REQUEST)
     url = httptools.parse_url(target)
     path = (url.path or b"/").decode()
     if "%" in path:  # an encoded slash stays encoded, because it does not separate segments
         path = unquote(path.replace("%2F", "%252F").replace("%2f", "%252f"))
-    return {
+    scope = {
         "http_version": version,
         "method": method,
         "path": path,
         "raw_path": url.path or b"/",
         "query_string": url.query or b"",
-        "headers": headers,
+        "headers": fields.copy(),  # the trailers of a body are appended to `fields`
     }
+    return scope, version == "1.1" and by_name.get(b"expect", b"").lower() == b"100-continue"
+
+
+def _repeated(fields: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """The names that more than one field has."""
+    return [name for name, count in Counter(name for name, _ in fields).items() if count > 1]
 
 
 def without_upgrade(parser: httptools.HttpRequestParser, target: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
