@@ -43,7 +43,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For the request of a connection past `connections`; then it is answered with 503."""
 
     drain_seconds: float = 0.1
-    """From a graceful stop until idle connections are closed: requests that were sent before it still arrive."""
+    """From a graceful stop until the listening sockets are closed, and from then until idle connections are.
+
+    Connections and requests that clients began before still arrive.
+    """
 
     unavailable_rate: float = 1000
     """503 responses a second in one process; past it the next request of a connection that got one is delayed.

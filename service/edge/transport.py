@@ -1,12 +1,27 @@
 """Flow control of a transport, and the addresses of its two ends."""
 
 import asyncio
+import ctypes
 import fcntl
+import socket
 import struct
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 Address = tuple[str, int]
+
+SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h; the socket module lacks it
+DROP_SYN = tuple(
+    struct.pack("@HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load byte 13 of the TCP header, the flags
+        (0x45, 0, 1, 0x02),  # skip one instruction unless SYN is set
+        (0x06, 0, 0, 0),  # drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+    )
+)
+"""A classic BPF program: socket(7) and the Linux kernel's Documentation/networking/filter.rst."""
 
 
 class FlowControl:
@@ -57,6 +72,18 @@ def has_unread_bytes(transport: asyncio.Transport) -> bool:
     descriptor = transport.get_extra_info("socket").fileno()
     (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
     return bool(count)
+
+
+def ignore_connection_attempts(listening: socket.socket) -> None:
+    """Make the kernel drop further attempts to connect, and complete those under way. Does nothing outside Linux.
+
+    A client that connects just before the socket is closed would get a reset for its request. This one repeats its
+    attempt after a second (RFC 6298, section 2), and is then refused, or reaches another instance.
+    """
+    program = ctypes.create_string_buffer(b"".join(DROP_SYN), sum(map(len, DROP_SYN)))
+    filter = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(program))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter)
 
 
 def remote_address(transport: asyncio.Transport) -> Address | None:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from service.edge.limits import Limits
 from service.edge.protocol import HTTPProtocol
 from service.edge.state import EdgeState
+from service.edge.transport import ignore_connection_attempts
 
 SERVER_STATE_ATTRIBUTES = ("connections", "default_headers", "tasks", "total_requests")
 CONFIG_ATTRIBUTES = ("lifespan_class", "loaded_app")
@@ -47,8 +48,11 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         edge: EdgeState = self.lifespan.state["edge"]
         edge.draining = edge.stopping = True
+        for listening in sockets or ():
+            ignore_connection_attempts(listening)
+        await asyncio.sleep(edge.limits.drain_seconds)  # for the handshakes under way; the loop still accepts
         # The kernel resets the connections in the queue of a listening socket when it is closed. super().shutdown()
-        # closes it before its first await, and the tasks begin after that: no connection can come between.
+        # closes it before its first await, and the tasks begin after that.
         loop = asyncio.get_running_loop()
         accepted = [client for listening in sockets or () for client in accept_all(listening)]
         tasks = [loop.create_task(loop.connect_accepted_socket(self._protocol, client)) for client in accepted]
@@ -120,7 +124,7 @@ async def _serve_one_request(protocol: Any) -> None:
         for name in names:
             if not hasattr(owner, name):
                 raise Missing(f"{type(owner).__name__} has no attribute {name!r}")
-    server.lifespan.state["edge"] = EdgeState(Limits(), Counter())
+    server.lifespan.state["edge"] = EdgeState(Limits(drain_seconds=0), Counter())
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     await server.startup([listening])
