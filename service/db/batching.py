@@ -15,22 +15,15 @@ from typing import Any, Protocol
 from service.db.batch import Batch, Outcome
 from service.db.connection import Connection
 from service.db.errors import ConnectionLost
-from service.db.queue import Queue, Waiter
-from service.db.statements import Row, Statement
+from service.db.queue import BATCHES_IN_FLIGHT, Queue, Waiter
+from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.settings import Settings
-
-BATCHES_IN_FLIGHT = 2
-"""Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
 
 BATCH_SIZE = 64
 """Reads in one batch at most."""
 
 BATCH_ROWS = 1000
 """Rows that a batch is expected to bring at most, by the mean of its statement's reads so far."""
-
-HEAVY_ROWS = 100
-"""A read that brought more rows goes alone next time, on its user's own connection; so does each of a batch that timed
-out."""
 
 HEAVY_READS = 10_000
 """Heavy reads remembered, the oldest forgotten first."""
@@ -155,7 +148,7 @@ class ReadBatcher:
             brings_one_row = 0 < self._mean_rows[statement] <= 1
             if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not brings_one_row:
                 for call in calls:  # it is not known which was heavy: the next read drops those that are not
-                    self._remember(statement, call)
+                    self.note_weight(statement, call[: len(call) - len(statement.limit)], HEAVY_ROWS)
             if (
                 len(calls) == 1
                 or not _is_of_one_call(error)
@@ -169,20 +162,14 @@ class ReadBatcher:
         for key, run in groupby(rows, statement.key_of_row):  # to hash each row's key costs a list of 20 3 us more
             found[key].extend(run)
         self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 2
-        outcomes = [found[statement.key_of_call(call)] for call in calls]
-        if self.heavy or max(map(len, outcomes)) > HEAVY_ROWS:
-            for call, outcome in zip(calls, outcomes, strict=True):
-                self.note_weight(statement, call, len(outcome))
-        return list(outcomes)
+        return [found[statement.key_of_call(call)] for call in calls]
 
     def note_weight(self, statement: Statement, arguments: tuple[Any, ...], rows: int) -> None:
-        """Remember whether a read is heavy."""
-        if rows > HEAVY_ROWS:
-            self._remember(statement, arguments)
-        elif self.heavy:
-            self.heavy.pop((statement, *arguments), None)
-
-    def _remember(self, statement: Statement, arguments: tuple[Any, ...]) -> None:
+        """Remember whether a read with these arguments, its limit left out, is heavy."""
+        if rows < HEAVY_ROWS:
+            if self.heavy:
+                self.heavy.pop((statement, *arguments), None)
+            return
         self.heavy[statement, *arguments] = None
         if len(self.heavy) > HEAVY_READS:
             del self.heavy[next(iter(self.heavy))]

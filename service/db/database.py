@@ -15,7 +15,7 @@ from service.db.connection import Connection
 from service.db.driver import READ_ONLY, SERIALIZATION_FAILURES
 from service.db.errors import ConnectionLost, DatabaseUnavailable, OutcomeUnknown
 from service.db.pool import Pool
-from service.db.statements import Row, Statement
+from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.settings import Settings
 
 RETRY_SECONDS = 0.5
@@ -71,19 +71,22 @@ class Database(Pool):
         `user_id` is bound as `$1`. Raises DatabaseUnavailable, PoolTimeout, QueueFull, ConnectionLost (reads),
         OutcomeUnknown (writes), or asyncpg.PostgresError.
         """
-        bound = (user_id, *arguments, *statement.fixed_arguments)
+        bound = (user_id, *arguments, *statement.limit)
         started, retried = self._loop.time(), False
         batcher = self.batcher if statement.batch_columns else None
-        if batcher and batcher.heavy and (statement, *bound) in batcher.heavy:
+        if batcher and batcher.heavy and (statement, user_id, *arguments) in batcher.heavy:
             batcher = None
         if batcher and not batcher.uncontended:
             queued = perf_counter() if self._on_timing else 0.0
-            batch, future = batcher.join(statement, bound)
+            batch, future = batcher.join(statement, (user_id, *arguments, *statement.limit_in_batch))
             try:
                 rows = await future
                 if self.failing:
                     self.failing.pop(statement.name, None)
-                return rows
+                if len(rows) < HEAVY_ROWS or statement.limit_in_batch == statement.limit:
+                    return rows
+                batcher.note_weight(statement, (user_id, *arguments), len(rows))
+                batcher = None
             except Exception as error:
                 await self._delay_retry(statement, error, started, retried)
                 batcher, retried = None, True
@@ -123,7 +126,7 @@ class Database(Pool):
         if self.failing:
             self.failing.pop(statement.name, None)
         if statement.batch_columns and self.batcher:
-            self.batcher.note_weight(statement, bound, len(rows))
+            self.batcher.note_weight(statement, (user_id, *arguments), len(rows))
         return rows
 
     async def _acquire_timed(self, user: Hashable | None, capped: bool) -> Connection:

@@ -12,7 +12,7 @@ from math import inf
 from service.db.connection import Connection
 from service.db.connections import ConnectionSet
 from service.db.errors import DatabaseUnavailable, PoolTimeout, QueueFull
-from service.db.queue import Queue, Waiter
+from service.db.queue import BATCHES_IN_FLIGHT, Queue, Waiter
 from service.settings import Settings
 from service.timers import LazyTimer
 
@@ -29,7 +29,10 @@ class Pool(ConnectionSet):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.queue = Queue(share=max(1, int(settings.pool_max_size * settings.pool_user_share)))
+        self.queue = Queue(
+            share=max(1, int(settings.pool_max_size * settings.pool_user_share)),
+            batch_share=min(BATCHES_IN_FLIGHT, settings.pool_max_size // 4),  # in a small pool, writes must have turns
+        )
         self.timeouts = self.shed = 0
 
     async def open(self) -> None:

@@ -13,6 +13,10 @@ KEPT_USERS = 1000
 """Users in memory before those that neither hold nor wait are dropped. To make one for each request costs it 1 us."""
 
 
+BATCHES_IN_FLIGHT = 2
+"""Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
+
+
 class User(msgspec.Struct, eq=False):
     """`held` counts the connections that the user has, and `waiters` are its entries in the order of arrival."""
 
@@ -52,13 +56,16 @@ class Waiter(msgspec.Struct, eq=False):
 class Queue:
     """Entries by user. `size` counts requests, `len()` entries. `share` is how many connections a user may hold.
 
+    While batches hold fewer than `batch_share`, the next batch goes before all requests.
+
     Invariants: `_turns` has each user with waiters once, the next one first, except `batches`; the deadlines of a
     user's waiters do not decrease, for each is the same time from its arrival.
     """
 
-    def __init__(self, share: int) -> None:
+    def __init__(self, share: int, batch_share: int = 0) -> None:
         self.size = 0
         self.share = share
+        self._batch_share = batch_share
         self.batches = User()
         """Stands for the users of batched reads, who share connections: these are not counted."""
         self._turns: deque[User] = deque()
@@ -119,8 +126,8 @@ class Queue:
     def next(self) -> User | None:
         """The user whose turn it is.
 
-        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch starts
-        before the requests that came later: it is for many users, and with one turn among theirs it would be late.
+        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch, for it is
+        of many users, starts before the requests that came later, or before all if batches hold less than their share.
         """
         user = self._turns[0] if self._turns else None
         if user and user.held:
@@ -128,9 +135,8 @@ class Queue:
         batches = self.batches.waiters
         if not batches or batches[0].is_held_back():
             return user
-        if user and not user.held and user.waiters[0].deadline < batches[0].deadline:
-            return user
-        return self.batches
+        came_first = user and not user.held and user.waiters[0].deadline < batches[0].deadline
+        return user if came_first and self.batches.held >= self._batch_share else self.batches
 
     def _next_user(self) -> User | None:
         """A user who holds the share has no turn while another may have it."""

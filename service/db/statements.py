@@ -21,19 +21,24 @@ class Row(Protocol):
 FOLDER = ROOT / "sql"
 CALL = ROOT / "roles" / "call.sql"
 
+HEAVY_ROWS = 100
+"""A read of as many rows is heavy: in a batch, the others would wait for it. It goes alone, on a connection that counts
+for its user, and so does the same read the next time."""
+
 
 class Statement:
     """The statement in sql/NAME.sql, as data. `Database.run` runs it, and binds the user's id as `$1`.
 
     `batch_columns` are the positions of the columns that repeat the arguments of the call. A read with such columns can
     be batched: they show which call of the batch a row belongs to.
-    `fixed_arguments` are bound after the arguments of the caller, and are the same for all callers.
+    `limit` is bound after the arguments of the caller: the most rows to return. In a batch, it is HEAVY_ROWS at most.
     """
 
-    def __init__(self, name: str, batch_columns: tuple[int, ...] = (), fixed_arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(self, name: str, batch_columns: tuple[int, ...] = (), limit: int | None = None) -> None:
         self.name = name
         self.batch_columns = batch_columns
-        self.fixed_arguments = fixed_arguments
+        self.limit = () if limit is None else (limit,)
+        self.limit_in_batch = () if limit is None else (min(limit, HEAVY_ROWS),)
         self.text = (FOLDER / f"{name}.sql").read_text()
         self.key_of_row = itemgetter(*batch_columns or (0,))
         self.key_of_call = itemgetter(*range(len(batch_columns) or 1))

@@ -20,7 +20,7 @@ PAGE = 500
 FURTHER_PAGE = 50
 """The further reads of a streamed list. Each returns its connection, so that other requests run between them."""
 
-LIST_TASKS = Statement("list_tasks", batch_columns=(1,), fixed_arguments=(PAGE,))
+LIST_TASKS = Statement("list_tasks", batch_columns=(1,), limit=PAGE)
 
 
 async def list_tasks(request: Request) -> Response:

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from service.db import database as database_module
-from service.db.batching import BATCH_ROWS, BATCH_SIZE, BATCHES_IN_FLIGHT, HEAVY_ROWS
+from service.db.batching import BATCH_ROWS, BATCH_SIZE
 from service.db.database import Database
 from service.db.errors import ConnectionLost, PoolTimeout, QueueFull
-from service.db.statements import Row, Statement
+from service.db.queue import BATCHES_IN_FLIGHT
+from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.tasks import handlers as tasks
 from service.tasks import list as task_list
 from service.tasks.handlers import GET_TASK
@@ -187,7 +188,7 @@ async def test_lists_that_time_out_together_go_alone_until_they_are_read(
         assert pool.batcher
         with locked(database, "access exclusive"):
             await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users), return_exceptions=True)
-        assert set(pool.batcher.heavy) >= {(LIST_TASKS, user, *LIST_TASKS.fixed_arguments) for user in users[1:]}
+        assert set(pool.batcher.heavy) >= {(LIST_TASKS, user) for user in users[1:]}
 
         for user in users:
             assert ids(await pool.run(LIST_TASKS, user)) == owned[user]
@@ -254,22 +255,30 @@ async def test_reads_over_http_return_each_users_own_rows(proxy: Proxy, owned: d
         assert proxy.round_trips - sent[1] < proxy.statements - sent[0]
 
 
-async def test_list_known_to_be_long_is_sent_alone(database: str, rows: Rows) -> None:
-    heavy, light = UUID(int=1), UUID(int=2)
-    rows("insert into users values (%s), (%s)", heavy, light)
-    rows("insert into tasks (user_id, title) select %s, 'x' from generate_series(1, %s)", heavy, HEAVY_ROWS + 1)
-    async with opened(database, pool_min_size=4) as pool:
+async def test_batch_brings_a_part_of_a_long_list_which_is_then_sent_alone(
+    proxy: Proxy, owned: dict[UUID, list[UUID]], rows: Rows
+) -> None:
+    light, heavy = list(owned)[:10], list(owned)[10:20]
+    more = HEAVY_ROWS * 3
+    rows("insert into tasks (user_id, title) select unnest(%s::uuid[]), 'x' from generate_series(1, %s)", heavy, more)
+    async with opened(proxy.url, pool_min_size=4, pool_max_size=4) as pool:
+        assert pool.batcher
 
         async def lists() -> list[int]:
-            users = [heavy, light] * 4
-            return [len(found) for found in await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in users))]
+            found = await asyncio.gather(*(pool.run(LIST_TASKS, user) for user in (*light, *heavy)))
+            return [len(tasks) for tasks in found]
 
-        assert await lists() == [HEAVY_ROWS + 1, 0] * 4
-        assert pool.batcher
-        assert [key[1] for key in pool.batcher.heavy] == [heavy]
-        assert await lists() == [HEAVY_ROWS + 1, 0] * 4
+        before = proxy.statements
+        assert await lists() == [TASKS] * 10 + [TASKS + more] * 10
+        assert proxy.statements - before == 30
+        assert {key[1] for key in pool.batcher.heavy} == set(heavy)
+
+        before = proxy.statements
+        assert await lists() == [TASKS] * 10 + [TASKS + more] * 10
+        assert proxy.statements - before == 20  # what is known to be long is sent once
+
         rows("delete from tasks")
-        assert await lists() == [0, 0] * 4
+        assert await lists() == [0] * 20
         assert not pool.batcher.heavy
 
 

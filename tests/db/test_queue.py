@@ -78,6 +78,16 @@ def test_queue_starts_batches_in_the_order_of_arrival_among_all_users(queue: Que
     assert [queue.pop() for _ in range(4)] == [first, of_ada, second, of_bob]
 
 
+def test_queue_starts_a_batch_before_all_while_batches_hold_less_than_their_share() -> None:
+    queue = Queue(share=2, batch_share=1)
+    of_ada, of_bob = wait(queue, queue.user("ada"), 1), wait(queue, queue.user("bob"), 2)
+    first, second = wait(queue, queue.batches, 3), wait(queue, queue.batches, 4)
+
+    assert queue.pop() is first
+    queue.batches.held = 1
+    assert [queue.pop() for _ in range(3)] == [of_ada, of_bob, second]
+
+
 def test_queue_starts_a_batch_before_a_user_who_holds_a_connection(queue: Queue) -> None:
     ada = queue.user("ada")
     ada.held = 1
