@@ -5,6 +5,7 @@ import logging
 import resource
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -51,9 +52,17 @@ def serve(settings: Settings) -> None:
         raise SystemExit(status)
 
 
-def run(settings: Settings, sockets: list[socket.socket], on_started: uvicorn_interface.OnStarted = None) -> None:
-    """Serve in this process until a signal. Raises SystemExit when the application cannot start."""
-    server = uvicorn_interface.Server(configuration(settings), on_started)
+def run(
+    settings: Settings,
+    sockets: list[socket.socket],
+    all_stop: Callable[[], bool] = lambda: True,
+    on_started: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve in this process until a signal. Raises SystemExit when the application cannot start.
+
+    `all_stop` says at the signal whether the other processes of these sockets stop too.
+    """
+    server = uvicorn_interface.Server(configuration(settings), all_stop, on_started)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the process would end with a failure status
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its graceful stop
         server.run(sockets)

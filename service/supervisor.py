@@ -25,11 +25,13 @@ RESTART_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+context = get_context("spawn")
+
+
 class Worker:
     """A process that runs `target(*arguments, on_started)`. `started` is readable once it serves or has ended."""
 
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        context = get_context("spawn")
         self.started, child_end = context.Pipe(duplex=False)
         self.process: SpawnProcess = context.Process(target=_run, args=(target, arguments, child_end))
         self.process.start()
@@ -46,12 +48,16 @@ class Worker:
 
 
 class Supervisor:
-    """Runs `number` workers. SIGTERM and SIGINT stop them; SIGHUP replaces them one after another."""
+    """Runs `number` workers. SIGTERM and SIGINT stop them; SIGHUP replaces them one after another.
+
+    A worker runs `target(settings, sockets, all_stop, on_started)`: `all_stop()` is true when no other worker goes on.
+    """
 
     def __init__(self, number: int, target: Callable[..., None], settings: Any, sockets: list[socket.socket]) -> None:
         self._number = number
         self._target = target
-        self._arguments = (settings, sockets)
+        self._all_stop = context.Event()
+        self._arguments = (settings, sockets, self._all_stop.is_set)
         self._sockets = sockets
         self._workers: list[Worker] = []
         self._outdated: list[Worker] = []  # to be replaced
@@ -67,7 +73,7 @@ class Supervisor:
         signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
         self._workers = [self._start() for _ in range(self._number)]
         while True:
-            watched: list[Any] = [received, *(worker.process.sentinel for worker in self._workers)]
+            watched: list[Any] = [received, *(each.process.sentinel for each in (*self._workers, *self._stopping))]
             ready = wait([*watched, self._replacement.started] if self._replacement else watched)
             numbers = os.read(received, 100) if received in ready else b""
             if signal.SIGTERM in numbers or signal.SIGINT in numbers:
@@ -75,6 +81,7 @@ class Supervisor:
             if any(worker.process.exitcode == STARTUP_FAILURE for worker in self._workers):
                 self._stop()
                 return STARTUP_FAILURE
+            self._stopping = [worker for worker in self._stopping if worker.process.exitcode is None]
             self._replace_ended()
             if signal.SIGHUP in numbers:
                 self._outdated = list(self._workers)
@@ -115,6 +122,7 @@ class Supervisor:
     def _stop(self) -> int:
         for sock in self._sockets:
             sock.close()  # else the kernel would accept connections that no worker answers
+        self._all_stop.set()
         stopping = [*self._workers, *([self._replacement] if self._replacement else [])]
         for worker in stopping:
             worker.process.terminate()

@@ -13,7 +13,7 @@ from typing import Any
 from service.supervisor import STARTUP_FAILURE, Supervisor
 
 
-def work(folder: Path, sockets: list[Any], on_started: Callable[[], None]) -> None:
+def work(folder: Path, sockets: list[Any], all_stop: Callable[[], bool], on_started: Callable[[], None]) -> None:
     if Path(folder, "broken").exists():
         sys.exit(STARTUP_FAILURE)
     Path(folder, f"{os.getpid()}.worker").touch()

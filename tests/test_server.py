@@ -146,6 +146,22 @@ def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, del
     assert lost == 0
 
 
+def workers_of(process: "subprocess.Popen[str]") -> set[int]:
+    """The processes that serve, those that have ended and were not waited for included."""
+    children = psutil.Process(process.pid).children()
+    return {child.pid for child in children if child.status() == "zombie" or "spawn_main" in " ".join(child.cmdline())}
+
+
+def test_replaced_workers_leave_the_address_to_the_others(database: str) -> None:
+    with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
+        workers = workers_of(service.process)
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: not workers & workers_of(service.process))
+        for _ in range(20):
+            with Wire(service.address) as wire:
+                assert wire.send(request("GET", "/livez")).answer().status == 200
+
+
 def test_responses_close_their_connection_from_sigterm_on(database: str) -> None:
     with served(database, SHUTDOWN_DELAY="1") as service:
         assert "connection" not in service.client.get("/livez").headers

@@ -30,27 +30,34 @@ PROBE_SECONDS = 5
 REQUEST = b"GET / HTTP/1.1\r\nHost: probe\r\n\r\n"
 
 
-OnStarted = Callable[[], None] | None
-
-
 class Server(uvicorn.Server):
-    """uvicorn's server. It calls `on_started`, and its graceful stop loses no connection that the kernel accepted."""
+    """uvicorn's server. It calls `on_started`, and its graceful stop loses no connection that the kernel accepted.
 
-    def __init__(self, config: uvicorn.Config, on_started: OnStarted = None) -> None:
+    `all_stop` says at the stop whether no other process goes on to accept connections from the same sockets.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        all_stop: Callable[[], bool] = lambda: True,
+        on_started: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
+        self._all_stop = all_stop
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and self._on_started:
+        if self.started:
             self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         edge: EdgeState = self.lifespan.state["edge"]
         edge.draining = edge.stopping = True
-        for listening in sockets or ():
-            ignore_connection_attempts(listening)
-        await asyncio.sleep(edge.limits.drain_seconds)  # for the handshakes under way; the loop still accepts
+        if self._all_stop():
+            for listening in sockets or ():
+                ignore_connection_attempts(listening)
+            await asyncio.sleep(edge.limits.drain_seconds)  # for the handshakes under way; the loop still accepts
         # The kernel resets the connections in the queue of a listening socket when it is closed. super().shutdown()
         # closes it before its first await, and the tasks begin after that.
         loop = asyncio.get_running_loop()
