@@ -9,8 +9,9 @@ import msgspec
 
 from service.db.connection import Connection
 
-KEPT_USERS = 1000
-"""Users in memory before those that neither hold nor wait are dropped. To make one for each request costs it 1 us."""
+KEPT_USERS = 100
+"""Users in memory before those that neither hold nor wait are dropped. To make one for each request costs it 1 us, and
+many more would not stay in the processor's cache."""
 
 
 BATCHES_IN_FLIGHT = 2
