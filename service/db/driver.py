@@ -99,7 +99,7 @@ async def open_connection(url: str, settings: Settings) -> Any:
     """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
 
     A `timestamptz` is the integer that PostgreSQL sends, and is bound as one: microseconds since the start of 2000 in
-    UTC. asyncpg would make a datetime by adding a timedelta, which takes a third of the time of a list of 20.
+    UTC. asyncpg would make a datetime by adding a timedelta, which takes longer than to decode the rest of a task.
     """
     driver = await asyncpg.connect(
         url,

@@ -70,8 +70,8 @@ _TITLE = itemgetter(Task.__struct_fields__.index("title"))
 START_OF_2000 = 946_684_800_000_000
 """In microseconds since the start of 1970. The rows' timestamps are microseconds since the start of 2000."""
 
-EXACT = 2**53 / 1e6
-"""Up to so many seconds from 1970, in 2255, a float holds every microsecond."""
+EXACT = 2.0**32
+"""Up to so many seconds from 1970, in 2106, a float is within a quarter of a microsecond, which msgspec rounds."""
 
 
 class _Times(msgspec.Struct, array_like=True, gc=False):

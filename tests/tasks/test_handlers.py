@@ -285,6 +285,34 @@ def test_get_task_and_list_tasks_have_timestamps_of_six_digits(
     assert texts == [expected] * 3
 
 
+@pytest.mark.parametrize("years", [(1, 9999), (1833, 1835), (1834, 2106), (2104, 2108), (2000, 2027)])
+def test_get_task_and_list_tasks_have_the_timestamps_that_are_stored(
+    ada: Caller, rows: Callable[..., list[Any]], years: tuple[int, int]
+) -> None:
+    ada.create(title="for the user's own row")
+    rows("delete from tasks")
+    first, last = (f"{year:04}-01-02 00:00:00+00" for year in years)
+    rows(
+        """insert into tasks (user_id, title, created_at, updated_at)
+        select %s, 'x', start + random() * (%s::timestamptz - start), start + random() * (%s::timestamptz - start)
+        from generate_series(1, 300), (select %s::timestamptz) as first (start)""",
+        *(ada.id, last, last, first),
+    )
+    form = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+    stored = rows(
+        """select id::text, to_char(created_at at time zone 'UTC', %s), to_char(updated_at at time zone 'UTC', %s)
+        from tasks""",
+        *(form, form),
+    )
+
+    shown = [(task["id"], task["created_at"], task["updated_at"]) for task in ada.list().json()]
+
+    assert sorted(shown) == sorted(stored)
+    for id, created_at, updated_at in stored[:20]:
+        task = ada.get(id).json()
+        assert (task["created_at"], task["updated_at"]) == (created_at, updated_at)
+
+
 # update_task
 
 
