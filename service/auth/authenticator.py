@@ -137,7 +137,7 @@ class Authenticator:
             if not issuer.may_be_newer(bearer):
                 raise
             # A token without a `kid`, and the only key has not signed it: the issuer may have replaced that key.
-            self._decode(bearer, issuer, await issuer.find(bearer, other_than=key))
+            self._decode(bearer, issuer, await issuer.find(bearer, rejected=key))
 
     def _decode(self, bearer: Unverified, issuer: Issuer, key: Key) -> None:
         jwt.decode(

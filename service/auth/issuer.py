@@ -107,11 +107,11 @@ class Issuer:
                 return user
         raise InvalidToken("user", f"{name} is not a UUID in 36 characters: set JWT_USER_NAMESPACE for other ids")
 
-    async def find(self, bearer: Unverified, other_than: Key | None = None) -> Key:
+    async def find(self, bearer: Unverified, rejected: Key | None = None) -> Key:
         """The key that may have signed the token. Raises InvalidToken or KeysUnavailable."""
         if self._key_set is None or bearer.algorithm in self._secrets:
             return self._secrets.find(bearer)
-        return await self._key_set.find(bearer, other_than)
+        return await self._key_set.find(bearer, rejected)
 
     def may_be_newer(self, bearer: Unverified) -> bool:
         """Whether a token that no known key has signed may be signed by a key that is not read yet."""

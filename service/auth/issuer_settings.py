@@ -150,7 +150,7 @@ def _namespace(place: str, text: str) -> UUID | None:
 
 
 def _check_together(issuers: list[IssuerSettings], shared_users: bool) -> None:
-    """Refuse issuers that could be mistaken for one another: `iss` alone decides whose keys verify a token."""
+    """Refuse issuers that could be mistaken for one another: `iss` alone decides which keys verify a token."""
     names: list[str] = []
     for issuer in issuers:
         own = issuer.names or discovered_names(issuer.discovery_url) or ("",)

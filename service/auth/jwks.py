@@ -98,15 +98,15 @@ class KeySet:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def find(self, bearer: Unverified, other_than: Key | None = None) -> Key:
+    async def find(self, bearer: Unverified, rejected: Key | None = None) -> Key:
         """The key that may have signed the token. Waits for the next read when no known key may.
 
         A single candidate is returned although its signature was not checked: the caller does that. Without a `kid`
-        that names a key, it may be the wrong one; the caller then asks once more for a key `other_than` that one.
+        that names a key, it may be the wrong one; the caller then asks once more, with that key as `rejected`.
 
         Raises InvalidToken when the issuer has no such key, KeysUnavailable when no read finishes in time.
         """
-        if key := self._known(bearer, other_than):
+        if key := self._known(bearer, rejected):
             return key
         if self._keys.names(bearer.key_id):  # only its keys can have signed it, and none did
             raise InvalidToken("signature" if self._keys.candidates(bearer) else "algorithm")
@@ -116,21 +116,21 @@ class KeySet:
         def decided() -> bool:
             if self._failure or self._read_at >= arrived:
                 return True
-            return self._keys is not known and self._known(bearer, other_than) is not None
+            return self._keys is not known and self._known(bearer, rejected) is not None
 
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.wait), self._read_ended:
                 await self._read_ended.wait_for(decided)
-        if key := self._known(bearer, other_than):
+        if key := self._known(bearer, rejected):
             return key
         if self._read_at >= arrived:
             raise InvalidToken("unknown_key")
         raise KeysUnavailable
 
-    def _known(self, bearer: Unverified, other_than: Key | None) -> Key | None:
+    def _known(self, bearer: Unverified, rejected: Key | None) -> Key | None:
         candidates = self._keys.candidates(bearer)
         if len(candidates) == 1:  # the usual case: its signature is verified once, by the caller
-            return candidates[0] if candidates[0] is not other_than else None
+            return candidates[0] if candidates[0] is not rejected else None
         return next((key for key in candidates if signed_by(key, bearer)), None)
 
     async def _keep_fresh(self) -> None:
