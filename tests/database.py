@@ -18,6 +18,7 @@ SERVICE_SESSIONS: LiteralString = (
     "from pg_stat_activity where application_name = 'task-service' and datname = current_database()"
 )
 BLOCKED: LiteralString = f"select pid {SERVICE_SESSIONS} and wait_event_type = 'Lock'"
+SESSIONS: LiteralString = f"select pid {SERVICE_SESSIONS}"
 TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {SERVICE_SESSIONS}"
 
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -23,6 +24,10 @@ from service.db.errors import PreparedStatementsUnsupported
 from service.db.statements import Statement
 from service.settings import Settings
 from service.timers import ReusableTimeout
+
+CANCEL_SECONDS = 1.0
+"""At least so long for the server to end a statement that was cancelled. To close its connection at once would leave it
+running, or waiting for a lock."""
 
 MAX_PREPARES = 3
 """Preparations of a statement before its INVALID_STATEMENT is raised: one migration may change a table repeatedly."""
@@ -183,7 +188,10 @@ async def connect(
     connection = Connection(driver, settings, errors)
     try:
         await connection.prepare(statements)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, TimeoutError):  # the table is locked: else the session would wait for it after our end
+            with suppress(Exception):
+                await driver.close(timeout=CANCEL_SECONDS)  # which waits until the statement is cancelled
         driver.terminate()
         raise
     driver.add_termination_listener(lambda _: on_close(connection))

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from service.db.batching import ReadBatcher
-from service.db.connection import Connection
+from service.db.connection import CANCEL_SECONDS, Connection
 from service.db.driver import READ_ONLY, SERIALIZATION_FAILURES
 from service.db.errors import ConnectionLost, DatabaseUnavailable, OutcomeUnknown
 from service.db.pool import Pool
@@ -23,9 +23,6 @@ RETRY_SECONDS = 0.5
 
 RETRY_DELAY = 0.01
 """Before a retry: what ended one connection has often ended others, which are noticed meanwhile."""
-
-CANCEL_SECONDS = 1.0
-"""A write that timed out is answered when its cancellation has ended, so that an immediate read shows the outcome."""
 
 READ_ONLY_BACKOFF = (1.0, 60.0)
 """Seconds until a read-only server is given up again: first, and at most. It doubles while writes are refused."""
@@ -68,22 +65,23 @@ class Database(Pool):
     async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
         """The statement's rows. When the rows of a write are here, it is committed.
 
-        `user_id` is bound as `$1`. Raises DatabaseUnavailable, PoolTimeout, QueueFull, ConnectionLost (reads),
+        `user_id` is bound as `$1`. A list of HEAVY_ROWS or more that a batch brought in part is read again, alone, and
+        has each deadline twice. Raises DatabaseUnavailable, PoolTimeout, QueueFull, ConnectionLost (reads),
         OutcomeUnknown (writes), or asyncpg.PostgresError.
         """
-        bound = (user_id, *arguments, *statement.limit)
+        bound = (user_id, *arguments, *statement.limit_arguments)
         started, retried = self._loop.time(), False
         batcher = self.batcher if statement.batch_columns else None
         if batcher and batcher.heavy and (statement, user_id, *arguments) in batcher.heavy:
             batcher = None
         if batcher and not batcher.uncontended:
             queued = perf_counter() if self._on_timing else 0.0
-            batch, future = batcher.join(statement, (user_id, *arguments, *statement.limit_in_batch))
+            batch, future = batcher.join(statement, (user_id, *arguments, *statement.limit_arguments_in_batch))
             try:
                 rows = await future
                 if self.failing:
                     self.failing.pop(statement.name, None)
-                if len(rows) < HEAVY_ROWS or statement.limit_in_batch == statement.limit:
+                if len(rows) < HEAVY_ROWS or statement.limit_arguments_in_batch == statement.limit_arguments:
                     return rows
                 batcher.note_weight(statement, (user_id, *arguments), len(rows))
                 batcher = None
@@ -157,7 +155,7 @@ class Database(Pool):
 
     async def _after_failed_write(self, connection: Connection, error: Exception) -> None:
         if isinstance(error.__cause__, TimeoutError):
-            await connection.ping(CANCEL_SECONDS)
+            await connection.ping(CANCEL_SECONDS)  # so that an immediate read shows the outcome
         elif isinstance(error, READ_ONLY) and connection in self.connections:
             # A failover is the usual cause: new connections lead to the new primary. When they do not, all would be
             # replaced again for each refused write, and reads would wait for them.

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from service.db import connections, connector, driver
 from service.db import database as database_module
+from service.db.connector import CONCURRENT_ATTEMPTS
 from service.db.database import Database
 from service.db.errors import DatabaseUnavailable
 from service.db.migrations import migrate
@@ -27,7 +28,7 @@ from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
 from service.tasks.handlers import CREATE_TASK, GET_TASK
-from tests.database import BLOCKED, SERVICE_SESSIONS, TERMINATE, locked, name_of, opened
+from tests.database import BLOCKED, SERVICE_SESSIONS, SESSIONS, TERMINATE, locked, name_of, opened
 from tests.proxy import SSL_REQUEST, Proxy
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
 from tests.wire import Wire, request
@@ -66,6 +67,15 @@ def test_requests_wait_for_a_connection_no_longer_than_its_deadline(
             assert not held.done()
         assert held.result().status_code == 201
         assert [task["title"] for task in ada.list().json()] == ["y", "x"]
+
+
+async def test_connections_that_cannot_be_prepared_leave_no_session_behind(database: str, rows: Rows) -> None:
+    async with opened(database, statement_timeout=0.1) as pool:
+        with locked(database, "access exclusive"):
+            pool.expire()
+            await asyncio.sleep(3)
+            assert pool.failure
+            assert len(rows(SESSIONS)) <= CONCURRENT_ATTEMPTS
 
 
 def test_statements_end_at_their_deadline_and_leave_nothing_behind(database: str, rows: Rows) -> None:

@@ -5,7 +5,7 @@ from typing import LiteralString
 
 import msgspec
 
-from service.db.database import CANCEL_SECONDS
+from service.db.connection import CANCEL_SECONDS
 from tests.faults.environment import Environment
 
 HEALING = 2.0
