@@ -15,12 +15,13 @@ from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import psycopg
 
 from bench.database import Server, running_server
+from service.db.driver import open_connection
 from service.db.migrations import migrate
 from service.db.statements import tenant_statements
+from service.settings import Settings
 from service.tasks.list import PAGE
 from service.tasks.query import ORDERS, WINDOW, ListQuery, case_insensitive_pattern
 
@@ -151,7 +152,7 @@ async def pages(backend: Backend) -> None:
 
 
 async def measure(server: Server) -> None:
-    connection = await asyncpg.connect(server.url("scale"))
+    connection = await open_connection(server.url("scale"), Settings(database_url=server.url("scale")))
     await connection.execute("set plan_cache_mode = force_generic_plan")  # the setting of roles/create.sql
     backend = Backend(connection)
     size = await connection.fetchval("select pg_size_pretty(pg_total_relation_size('tasks'))")

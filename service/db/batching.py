@@ -148,7 +148,7 @@ class ReadBatcher:
             brings_one_row = 0 < self._mean_rows[statement] <= 1
             if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not brings_one_row:
                 for call in calls:  # it is not known which was heavy: the next read drops those that are not
-                    self.note_weight(statement, call[: len(call) - len(statement.limit)], HEAVY_ROWS)
+                    self.note_weight(statement, call[: len(call) - len(statement.limit_arguments)], HEAVY_ROWS)
             if (
                 len(calls) == 1
                 or not _is_of_one_call(error)

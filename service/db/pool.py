@@ -128,6 +128,8 @@ class Pool(ConnectionSet):
             connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
             if not (self.queue.size and self._hand_over(connection)):
                 self.idle.append(connection)
+            elif self.idle or len(self.connections) < self._settings.pool_max_size:
+                self.dispatch()  # this start may have been what others waited for
 
     def _check_queue(self) -> None:
         late = self.queue.expired(self._loop.time())

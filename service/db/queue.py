@@ -68,7 +68,7 @@ class Queue:
         self.share = share
         self._batch_share = batch_share
         self.batches = User()
-        """Stands for the users of batched reads, who share connections: these are not counted."""
+        """Stands for the users of batched reads. It has no share of the pool; `held` is compared with `batch_share`."""
         self._turns: deque[User] = deque()
         self._users: dict[Hashable | None, User] = {None: self.batches}
         self._kept_users = KEPT_USERS

@@ -14,7 +14,6 @@ class Row(Protocol):
     """The interface of asyncpg.Record that is used: columns by name or position, slices, iteration over the columns."""
 
     def __getitem__(self, column: str | int | slice, /) -> Any: ...
-    def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Any]: ...
 
 
@@ -37,8 +36,8 @@ class Statement:
     def __init__(self, name: str, batch_columns: tuple[int, ...] = (), limit: int | None = None) -> None:
         self.name = name
         self.batch_columns = batch_columns
-        self.limit = () if limit is None else (limit,)
-        self.limit_in_batch = () if limit is None else (min(limit, HEAVY_ROWS),)
+        self.limit_arguments = () if limit is None else (limit,)
+        self.limit_arguments_in_batch = () if limit is None else (min(limit, HEAVY_ROWS),)
         self.text = (FOLDER / f"{name}.sql").read_text()
         self.key_of_row = itemgetter(*batch_columns or (0,))
         self.key_of_call = itemgetter(*range(len(batch_columns) or 1))

@@ -10,7 +10,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Open connections. As many more are read for one request: a probe is answered, another request is 503."""
 
     head_bytes: int = 16 * 1024
-    """Request line and headers; a larger head is answered with 431."""
+    """Request line and headers, without blanks around a value; a larger head is answered with 431."""
 
     buffered_body_bytes: int = 64 * 1024
     """Bytes of a request body that are read before the application asks for them."""
@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For the request of a connection past `connections`; then it is answered with 503."""
 
     drain_seconds: float = 0.1
-    """From a graceful stop until the listening sockets are closed, and from then until idle connections are.
+    """From a stop of all processes until the listening sockets are closed, and from then until idle connections are.
 
     Connections and requests that clients began before still arrive.
     """

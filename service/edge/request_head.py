@@ -12,6 +12,9 @@ from service.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, ProblemType
 HOST = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?").fullmatch
 """RFC 9110, section 7.2."""
 
+SINGLE_FIELDS = frozenset((b"host", b"transfer-encoding", b"expect"))
+"""A request that repeats one of these is refused: another server may take the other value."""
+
 
 class RequestRefused(Exception):
     """Raised in a callback of the parser for a request that must not reach the application."""
@@ -40,7 +43,7 @@ def read_head(
         raise RequestRefused(BAD_REQUEST)
     if encoding is not None and (version != "1.1" or encoding.lower() != b"chunked"):
         raise RequestRefused(BAD_REQUEST)
-    if len(by_name) < len(fields) and {b"host", b"transfer-encoding"}.intersection(_repeated(fields)):
+    if len(by_name) < len(fields) and SINGLE_FIELDS.intersection(_repeated(fields)):
         raise RequestRefused(BAD_REQUEST)
     url = httptools.parse_url(target)
     path = (url.path or b"/").decode()

@@ -30,6 +30,7 @@ LATEST: Position = (2**63 - 1, UUID(int=2**128 - 1))
 """PostgreSQL's `infinity`, and an id after all others."""
 
 EARLIEST: Position = (-(2**63), UUID(int=0))
+"""PostgreSQL's `-infinity`, and an id before all others."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ def signing_keys(settings: Settings) -> tuple[bytes, ...]:
     Raises SettingsError when no secret is set.
     """
     secrets = (settings.cursor_secret, settings.jwt_secret, settings.jwt_secret_previous)
-    keys = tuple(blake2b(secret.encode(), person=b"task cursor").digest() for secret in secrets if secret)
+    keys = tuple(blake2b(secret.encode(), person=b"task cursor 2").digest() for secret in secrets if secret)
     if not keys:
         raise SettingsError("CURSOR_SECRET is missing: without JWT_SECRET, it signs the cursors of lists")
     return keys

@@ -1,6 +1,6 @@
 """The wire types of a task, and the only code that knows how a row of a statement becomes one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from operator import itemgetter
@@ -103,7 +103,7 @@ def encode_tasks(rows: list[Row]) -> bytes:
     return encode(list(map(Task, *columns, times, times[len(rows) :])))
 
 
-def _timestamps(microseconds: Iterable[int]) -> list[Any]:
+def _timestamps(microseconds: Sequence[int]) -> list[Any]:
     """Timestamps of rows, as values that msgspec encodes with six digits and `Z`.
 
     msgspec makes datetimes of all floats at once, which takes a tenth of the time of a loop. Then it writes no fraction

@@ -120,6 +120,24 @@ def test_queue_forgets_only_users_who_neither_hold_nor_wait(queue: Queue) -> Non
     assert queue.user("idle") is not idle
 
 
+async def test_entry_behind_one_that_starts_gets_an_idle_connection_at_once(database: str) -> None:
+    ada, bob = uuid4(), uuid4()
+    async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
+        of_ada, *of_bob = [pool.take(user) for user in (ada, bob, bob, bob)]
+        read = asyncio.ensure_future(pool.acquire(ada, capped=True))
+        write = asyncio.ensure_future(pool.acquire(ada))
+        await asyncio.sleep(0)
+        for connection in of_bob:
+            assert connection
+            pool.release(connection)
+        assert len(pool.idle) == 3
+        assert of_ada
+        pool.release(of_ada)
+        assert pool.waiting_requests == 0
+        for connection in await asyncio.gather(read, write):
+            pool.release(connection)
+
+
 async def test_user_with_many_reads_leaves_connections_to_others(database: str, rows: Rows) -> None:
     greedy, other = uuid4(), uuid4()
     async with opened(database, pool_min_size=4, pool_max_size=4, statement_timeout=30, acquire_timeout=30) as pool:
