@@ -1,16 +1,17 @@
 """The head of a response as bytes, and whole responses for requests that the application does not see."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 from service.api.payloads import problem_response
 from service.api.problems import Headers, Problem, ProblemType
 
+LENGTH = b"content-length"
 STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 def encode_head(
-    status: int, headers: Iterable[tuple[bytes, bytes]], *, until_close: bool, close: bool
+    status: int, headers: Sequence[tuple[bytes, bytes]], *, until_close: bool, close: bool
 ) -> tuple[bytes, bool]:
     """The head, and whether the body is sent in chunks.
 
@@ -18,10 +19,10 @@ def encode_head(
     All names and values are the service's own: none of them needs a check.
     """
     has_length = until_close or status in (204, 304)
+    if not has_length and headers:  # send_response() puts it last, so one look is enough unless middleware added more
+        has_length = headers[-1][0] == LENGTH or any(name == LENGTH for name, _ in headers)
     parts = [STATUS_LINES[status]]
     for name, value in headers:
-        if name == b"content-length":
-            has_length = True
         parts += (name, b": ", value, b"\r\n")
     if not has_length:
         parts.append(b"transfer-encoding: chunked\r\n")
@@ -32,5 +33,5 @@ def encode_head(
 def final_response(type: ProblemType, added_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A whole response, after which the connection ends."""
     response = problem_response(Problem(type))
-    headers: Headers = (*added_headers, *response.headers, (b"content-length", b"%d" % len(response.body)))
+    headers: Headers = (*added_headers, *response.headers, (LENGTH, b"%d" % len(response.body)))
     return encode_head(response.status, headers, until_close=False, close=True)[0] + response.body
