@@ -19,7 +19,8 @@ Rows = Callable[..., list[Any]]
 
 @pytest.fixture
 def timed(database: str) -> Iterator[Api]:
-    with serving(database_url=database, server_timing=True, acquire_timeout=30, statement_timeout=30) as running:
+    bounds = {"pool_max_size": 2, "acquire_timeout": 30, "statement_timeout": 30}
+    with serving(database_url=database, server_timing=True, **bounds) as running:
         yield running
 
 
@@ -76,6 +77,7 @@ def test_server_timing_separates_the_wait_for_a_connection_from_the_database_tim
 def test_server_timing_of_batched_reads_is_that_of_their_batch(timed: Api, database: str, rows: Rows) -> None:
     ada = timed.caller()
     task = ada.create(title="x").json()["id"]
+    timed.fill()
     with ThreadPoolExecutor(20) as clients:
         with psycopg.connect(for_psycopg(database)) as connection:
             connection.execute("lock table tasks")
