@@ -97,7 +97,7 @@ class Database(Pool):
         capped = not (batcher or statement.writes)
         try:
             while True:
-                connection = (self.idle and self.take(user, capped)) or await self._acquire(user, capped)
+                connection = self.take(user, capped) or await self._acquire(user, capped)
                 sent = perf_counter() if self._on_timing else 0.0
                 connection.replication_unconfirmed = False
                 try:

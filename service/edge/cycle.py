@@ -79,8 +79,7 @@ class Cycle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
-            if self.flow.read_paused:
-                self.flow.resume_reading()
+            self.flow.resume_reading()
             if not self.has_data:
                 self.wake = self.wake or asyncio.Event()
                 await self.wake.wait()
@@ -125,8 +124,7 @@ class Cycle:
             parts.append(b"0\r\n\r\n")
         self.transport.write(b"".join(parts))
         self.response_complete = True
-        if self.wake:
-            self.wake_receive()
+        self.wake_receive()
         self.on_response_complete(self)
 
     def start_response(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -141,8 +141,6 @@ class HTTPProtocol(HTTPConnection):
         if self.state is BODY:  # not the head of an upgrade
             self.non_body_bytes = 0
             self.pipelined_bytes = self.last_read
-            cycle = self.cycle
-            cycle.more_body, cycle.has_data = False, True
-            if cycle.wake:
-                cycle.wake_receive()
+            self.cycle.more_body = False
+            self.cycle.wake_receive()
             self.state, self.state_since = IDLE, self.loop.time()
