@@ -1,5 +1,6 @@
 """One connection to PostgreSQL with its prepared statements, its time limit and its state."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,8 +27,8 @@ from service.settings import Settings
 from service.timers import ReusableTimeout
 
 CANCEL_SECONDS = 1.0
-"""At least so long for the server to end a statement that was cancelled. To close its connection at once would leave it
-running, or waiting for a lock."""
+"""The server gets at least this long to end a cancelled statement. If its connection were closed at once, the statement
+would go on, or go on waiting for a lock."""
 
 MAX_PREPARES = 3
 """Preparations of a statement before its INVALID_STATEMENT is raised: one migration may change a table repeatedly."""
@@ -165,7 +166,8 @@ class Connection:
     async def ping(self, seconds: float | None = None) -> bool:
         """Whether the server answers in time. Waits first for a cancellation under way."""
         try:
-            await self.driver.execute("select 1", timeout=seconds or self._settings.statement_timeout)
+            limit = seconds or max(CANCEL_SECONDS, self._settings.statement_timeout)
+            await self.driver.execute("select 1", timeout=limit)
         except Exception:  # whatever the reason, the connection is of no use
             return False
         self.needs_check = False
@@ -189,7 +191,7 @@ async def connect(
     try:
         await connection.prepare(statements)
     except BaseException as error:
-        if isinstance(error, TimeoutError):  # the table is locked: else the session would wait for it after our end
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):  # a lock may be in the way
             with suppress(Exception):
                 await driver.close(timeout=CANCEL_SECONDS)  # which waits until the statement is cancelled
         driver.terminate()

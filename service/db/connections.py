@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from math import inf
 
-from service.db.connection import CANCEL_SECONDS, Connection
+from service.db.connection import Connection
 from service.db.connector import Connector
 from service.db.errors import PreparedStatementsUnsupported
 from service.settings import Settings
@@ -91,7 +91,7 @@ class ConnectionSet(ABC):
 
     async def _check(self, connection: Connection) -> None:
         try:
-            if await connection.ping(max(CANCEL_SECONDS, self._settings.statement_timeout)):
+            if await connection.ping():
                 self.release(connection)
         finally:
             if connection.needs_check:

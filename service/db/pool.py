@@ -120,10 +120,10 @@ class Pool(ConnectionSet):
         user, connection.holder = connection.holder, None
         if user is not None:
             user.held -= 1
-        if connection not in self.connections:
-            connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
-        elif connection.needs_check:
+        if connection.needs_check:
             self.check(connection)
+        elif connection not in self.connections:
+            connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
         else:
             connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
             if not (self.queue.size and self._hand_over(connection)):

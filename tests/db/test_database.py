@@ -78,6 +78,28 @@ async def test_connections_that_cannot_be_prepared_leave_no_session_behind(datab
             assert len(rows(SESSIONS)) <= CONCURRENT_ATTEMPTS
 
 
+async def test_connections_that_are_opened_at_the_stop_leave_no_session_behind(database: str, rows: Rows) -> None:
+    async with opened(database, statement_timeout=30) as pool:
+        with locked(database, "access exclusive"):
+            pool.expire()
+            await asyncio.to_thread(until, lambda: rows(BLOCKED))
+            await pool.close()
+            await asyncio.to_thread(until, lambda: not rows(SESSIONS))
+
+
+async def test_statement_that_times_out_on_an_expired_connection_leaves_no_session_behind(
+    database: str, rows: Rows
+) -> None:
+    async with opened(database, statement_timeout=0.5) as pool:
+        with locked(database, "access exclusive"):
+            call = asyncio.ensure_future(pool.run(GET_TASK, uuid4(), uuid4()))
+            await asyncio.to_thread(until, lambda: rows(BLOCKED))
+            (session,) = rows(BLOCKED)
+            pool.expire()
+            await asyncio.gather(call, return_exceptions=True)
+            await asyncio.to_thread(until, lambda: session not in rows(SESSIONS))
+
+
 def test_statements_end_at_their_deadline_and_leave_nothing_behind(database: str, rows: Rows) -> None:
     with serving(database_url=database, statement_timeout=0.1) as api:
         ada = api.caller()
