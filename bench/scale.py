@@ -136,7 +136,7 @@ async def pages(backend: Backend) -> None:
         prepared = await backend.connection.prepare(order.statement.text)
         direction = "desc" if sort.startswith("-") else "asc"
         deep = await backend.connection.fetchrow(
-            f"select {order.column}, id from tasks where user_id = $1"  # noqa: S608
+            f"select {order.column}, id from tasks where user_id = $1"  # noqa: S608 - column and direction are constants
             f" order by {order.column} {direction}, id {direction} offset {HEAVY_TASKS * 3 // 4} limit 1",
             HEAVY,
         )

@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, metavar="N", help="open loop: N requests a second, without locust")
     arguments, rest = parser.parse_known_args()
     if "--worker" in rest:
-        os.execv(LOCUST[0], [*LOCUST, *rest])  # noqa: S606  # the master has the target and the tokens
+        # The master has the target and the tokens. This process becomes locust, so that signals reach it.
+        os.execv(LOCUST[0], [*LOCUST, *rest])  # noqa: S606 - no shell is needed
     if arguments.host and not arguments.tokens:
         parser.error("--host needs --tokens FILE: tokens of its users, one a line")
     soaks = arguments.shape == "soak"

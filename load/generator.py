@@ -5,7 +5,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httptools
@@ -27,17 +27,17 @@ class Connection(asyncio.Protocol):
         self._generator = generator
         self._body = b""
         self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.WriteTransport
         self.request: Request | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a TCP transport can write
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
         self._generator.on_connected(self)
 
     def send(self, request: Request) -> None:
         self.request = request
         request.sent = time.perf_counter()
-        self._transport.write(request.payload)  # type: ignore[union-attr]  # only idle connections send
+        self._transport.write(request.payload)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._generator.on_lost(self)
 
     def abort(self) -> None:
-        self._transport.abort()  # type: ignore[union-attr]
+        self._transport.abort()
 
 
 class Generator:

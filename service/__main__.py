@@ -134,7 +134,7 @@ def print_report(form: str) -> None:
 
 def is_ready(host: str, port: str) -> bool:
     """Whether /readyz answers 200 within two seconds. `host` is the address that the service listens on."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     try:
         with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2):

@@ -147,7 +147,7 @@ def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, del
 
 
 def workers_of(process: "subprocess.Popen[str]") -> set[int]:
-    """The processes that serve, those that have ended and were not waited for included."""
+    """The ids of the worker processes, zombies included."""
     children = psutil.Process(process.pid).children()
     return {child.pid for child in children if child.status() == "zombie" or "spawn_main" in " ".join(child.cmdline())}
 

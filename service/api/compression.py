@@ -79,14 +79,15 @@ else:
 
 def compressed(app: ASGIApp) -> ASGIApp:
     """`app` with longer responses compressed, for clients that accept an encoding."""
-    compressing: Any = CompressMiddleware(app, minimum_size=MINIMUM_BYTES)
-    compressing._zstd.create_encoder = lambda _: ZstdStream()
-    compressing._brotli.create_encoder = lambda _: BrotliStream()
+    middleware: Any = CompressMiddleware(app, minimum_size=MINIMUM_BYTES)
+    middleware._zstd.create_encoder = lambda _: ZstdStream()
+    middleware._brotli.create_encoder = lambda _: BrotliStream()
+    compressing: ASGIApp = middleware
 
     def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, _ in scope["headers"]:
             if name == b"accept-encoding":
-                return compressing(scope, receive, send)  # type: ignore[no-any-return]
+                return compressing(scope, receive, send)
         return app(scope, receive, send)
 
     return either

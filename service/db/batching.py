@@ -29,7 +29,7 @@ HEAVY_READS = 10_000
 """Heavy reads remembered, the oldest forgotten first."""
 
 SLOW_SECONDS = 0.05
-"""A batch in flight for longer is not counted: its connection may be dead, and other batches need not wait."""
+"""A batch that has been under way for longer does not count against BATCHES_IN_FLIGHT: its connection may be dead."""
 
 
 class Connections(Protocol):
@@ -44,9 +44,9 @@ class Connections(Protocol):
 
 
 class ReadBatcher:
-    """The batches that are open for further reads, and those in flight.
+    """The batches that further reads may join, and those that were sent and not answered.
 
-    `uncontended` is true when the last read was the only one and nothing is in flight: the next is sent alone at once.
+    While `uncontended` is true, the next read is sent alone and at once: none is under way, and the last one was alone.
     `batches` counts the batches sent, and `batched_reads` the reads in them.
     """
 
@@ -127,7 +127,7 @@ class ReadBatcher:
     async def _run(self, batch: Batch, connection: Connection) -> None:
         try:
             outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
-        except Exception as error:  # rows without the batch columns: a caller would wait for ever
+        except Exception as error:  # whatever it is, such as rows without the batch columns: the callers wait
             outcomes = [error] * len(batch.callers)
         batch.finished = perf_counter()
         batch.resolve(outcomes)

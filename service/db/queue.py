@@ -10,9 +10,8 @@ import msgspec
 from service.db.connection import Connection
 
 KEPT_USERS = 100
-"""Users in memory before those that neither hold nor wait are dropped. To make one for each request costs it 1 us, and
-many more would not stay in the processor's cache."""
-
+"""With so many users in memory, those that neither hold a connection nor wait for one are dropped. To make a new object
+for each request would cost more, and so would many more of them, which the processor's cache could not hold."""
 
 BATCHES_IN_FLIGHT = 2
 """Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
@@ -112,7 +111,7 @@ class Queue:
     def pop(self) -> Waiter | None:
         """Remove and return the entry to start next, or None when none may start."""
         user = self._turns[0] if self._turns else None
-        if user is None or user.held or self.batches.waiters:
+        if user is None or user.held or self.batches.waiters:  # else it has its turn, as next() would say
             user = self.next()
         if user is None:
             return None
@@ -127,8 +126,8 @@ class Queue:
     def next(self) -> User | None:
         """The user whose turn it is.
 
-        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch, for it is
-        of many users, starts before the requests that came later, or before all if batches hold less than their share.
+        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch serves
+        many users: it starts before the requests that came later, and before all if batches hold less than their share.
         """
         user = self._turns[0] if self._turns else None
         if user and user.held:

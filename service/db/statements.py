@@ -21,8 +21,8 @@ FOLDER = ROOT / "sql"
 CALL = ROOT / "roles" / "call.sql"
 
 HEAVY_ROWS = 100
-"""A read of as many rows is heavy: in a batch, the others would wait for it. It goes alone, on a connection that counts
-for its user, and so does the same read the next time."""
+"""A read of this many rows or more is heavy: in a batch, the other reads would wait for it. It is sent alone, on a
+connection that counts for its user, and so is the same read the next time."""
 
 
 class Statement:

@@ -12,14 +12,11 @@ from contextlib import suppress
 Address = tuple[str, int]
 
 SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h; the socket module lacks it
-DROP_SYN = tuple(
-    struct.pack("@HBBI", *instruction)
-    for instruction in (
-        (0x30, 0, 0, 13),  # load byte 13 of the TCP header, the flags
-        (0x45, 0, 1, 0x02),  # skip one instruction unless SYN is set
-        (0x06, 0, 0, 0),  # drop the packet
-        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
-    )
+DROP_SYN = (
+    (0x30, 0, 0, 13),  # load byte 13 of the TCP header, the flags
+    (0x45, 0, 1, 0x02),  # skip one instruction unless SYN is set
+    (0x06, 0, 0, 0),  # drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
 )
 """A classic BPF program: socket(7) and the Linux kernel's Documentation/networking/filter.rst."""
 
@@ -75,12 +72,12 @@ def has_unread_bytes(transport: asyncio.Transport) -> bool:
 
 
 def ignore_connection_attempts(listening: socket.socket) -> None:
-    """Make the kernel drop further attempts to connect, and complete those under way. Does nothing outside Linux.
+    """Make the kernel ignore new attempts to connect. Those under way are still completed. Linux only.
 
-    A client that connects just before the socket is closed would get a reset for its request. This one repeats its
-    attempt after a second (RFC 6298, section 2), and is then refused, or reaches another instance.
+    A client that connects just before the socket is closed gets a reset in place of a response. A client that is
+    ignored tries again after a second (RFC 6298, section 2), and is then refused, or reaches another instance.
     """
-    program = ctypes.create_string_buffer(b"".join(DROP_SYN), sum(map(len, DROP_SYN)))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *instruction) for instruction in DROP_SYN))
     filter = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(program))
     with suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter)

@@ -27,10 +27,10 @@ Position = tuple[int, UUID]
 """A position in a list: the time and the id of the last task before it. The time is as in a row: see db/driver.py."""
 
 LATEST: Position = (2**63 - 1, UUID(int=2**128 - 1))
-"""PostgreSQL's `infinity`, and an id after all others."""
+"""After every task: the timestamp `infinity`, and the largest UUID."""
 
 EARLIEST: Position = (-(2**63), UUID(int=0))
-"""PostgreSQL's `-infinity`, and an id before all others."""
+"""Before every task: the timestamp `-infinity`, and the smallest UUID."""
 
 
 class Order(msgspec.Struct, frozen=True):

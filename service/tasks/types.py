@@ -88,7 +88,7 @@ def encode_task(row: Row) -> bytes:
     *values, created_at, updated_at = row[:_WIDTH]
     created, updated = (created_at + START_OF_2000) / 1e6, (updated_at + START_OF_2000) / 1e6
     if created.is_integer() or updated.is_integer() or not -EXACT < created <= updated < EXACT:
-        return encode_tasks([row])[1:-1]
+        return encode_tasks([row])[1:-1]  # the rare cases of _timestamps(), which would cost every get more
     times = msgspec.convert((created, updated), _Times, strict=False)
     columns = (*values, times.created_at, times.updated_at)
     return encode(Task(*columns))

@@ -97,7 +97,7 @@ async def greedy_client(load: Load, greedy: Caller, query: str) -> AsyncIterator
 
 
 async def heavy_lists(environment: Environment) -> None:
-    """60 users with 400 tasks each list over a link of 30 MB/s, beside others: none is refused"""
+    """60 users list 400 tasks each over a link of 30 MB/s, while others work: no call is refused"""
     server = await environment.server()
     proxy = await environment.proxy(server)
     proxy.rate = LINK
