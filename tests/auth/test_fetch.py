@@ -29,6 +29,12 @@ async def test_fetch_uses_the_proxy_of_the_environment(issuer: JwksServer, monke
     assert issuer.targets == ["http://127.0.0.1:1/keys"]
 
 
+async def test_fetch_of_plain_http_loads_no_certificates(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl.create_default_context", None)
+    async with running(jwks_url=issuer.url) as authenticator:
+        assert (await authenticator.verify(credentials(ED))).id_text == ADA
+
+
 async def test_fetch_uses_no_proxy_for_a_host_of_no_proxy(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
