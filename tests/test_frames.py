@@ -34,8 +34,10 @@ def test_get_task_passes_through_five_frames(database: str, frames: list[list[st
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
         ada.get(task_id)
-        get = frames[-1]
         ada.list()
 
+    # A connection that opens meanwhile sends statements too.
+    [get] = [names for names in frames if "get_task" in names]
+    [read] = [names for names in frames if "list_tasks" in names]
     assert get == ["Connection.run", "Database.run", "get_task", "AuthenticatedEndpoint.__call__", "Cycle.run"]
-    assert len(frames[-1]) == 5
+    assert len(read) == 5

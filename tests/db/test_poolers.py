@@ -139,7 +139,10 @@ def test_two_releases_behind_a_pooler_without_prepared_statements_name_the_remed
             for _ in range(3):
                 lives = [threads.submit(life, each.caller()) for _ in range(5) for each in (api, other)]
                 for statuses in (run.result() for run in lives):
-                    assert all(status in (right, 503) for status, right in zip(statuses, LIFE, strict=True)), statuses
+                    first = statuses.index(503) if 503 in statuses else len(statuses)
+                    assert statuses[:first] == LIFE[:first]
+                    # After a refusal, the task may be missing, or not be deleted.
+                    assert {*statuses[first:]} <= {200, 204, 404, 503}, statuses
             until(lambda: unready(api) == unready(other) == [REMEDY.decode()])
     assert REMEDY.decode() in printed.read_text()
 

@@ -186,14 +186,15 @@ async def test_statement_touches_no_more_buffers_than_its_budget(
     connection: Any, file: Path, mode: str, user_id: str
 ) -> None:
     budget = header(file).budget
-    change = connection.transaction()
-    await change.start()
-    if file.stem.startswith("create_task"):
-        await connection.execute(f"insert into users values ('{user_id}') on conflict do nothing")
-    try:
-        run = await plan(connection, file, mode, user_id, "analyze, buffers")
-    finally:
-        await change.rollback()
+    for _ in range(2):  # a connection's first run of a statement also reads catalogs
+        change = connection.transaction()
+        await change.start()
+        if file.stem.startswith("create_task"):
+            await connection.execute(f"insert into users values ('{user_id}') on conflict do nothing")
+        try:
+            run = await plan(connection, file, mode, user_id, "analyze, buffers")
+        finally:
+            await change.rollback()
 
     touched = run["Shared Hit Blocks"] + run["Shared Read Blocks"]
     if budget:
