@@ -34,8 +34,9 @@ frontend: .venv/made examples/node_modules ## serve the example page on port 808
 serve: .venv/run ## serve as in production: settings from the environment alone
 	@$(RUN) service serve
 
+# The tests start Python some hundred times: without bytecode files, each start would compile every module.
 test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
-	@$(RUN) pytest --numprocesses 4 --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(RUN) pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
 	@$(RUN) bench $(ARGS)

@@ -24,6 +24,11 @@ CURSOR_SECRET = "a cursor secret of the tests, 32 bytes long at least"
 SECRET = "a secret of the tests, 32 bytes long at least"
 
 
+def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
+    """A client for plain HTTP. It loads no certificates, which would take longer than to start the application."""
+    return httpx.Client(base_url=base_url, timeout=timeout, verify=False)
+
+
 class Caller:
     """Somebody with a token, and short names for the six calls."""
 
@@ -63,7 +68,7 @@ class Api:
         self.settings = settings
         self.loop = loop
         self.address = ("127.0.0.1", port)
-        self.anonymous = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+        self.anonymous = http_client(f"http://127.0.0.1:{port}", 10)
 
     def caller(self, user_id: UUID | None = None) -> Caller:
         """A new user, or the user with `user_id`."""

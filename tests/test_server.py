@@ -21,7 +21,7 @@ from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
 from tests.ports import free_port, listens
 from tests.proxy import proxied
-from tests.serving import SECRET, UNKNOWN, Caller, refused, until
+from tests.serving import SECRET, UNKNOWN, Caller, http_client, refused, until
 from tests.wire import Address, Wire, request
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
@@ -65,7 +65,7 @@ def start(**environment: str) -> "subprocess.Popen[str]":
 def served(database_url: str, **settings: str) -> Iterator[Served]:
     port = free_port()
     environment = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port)} | settings
-    with start(**environment) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with start(**environment) as process, http_client(f"http://127.0.0.1:{port}") as client:
         running = Served(process, client, Caller(client, read_settings(environment), uuid4()))
         try:
             until(lambda: running.ready() == 200, 20)
@@ -208,10 +208,9 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
 
 
 def answers(host: str, port: int) -> bool:
-    try:
-        return httpx.get(f"http://{f'[{host}]' if ':' in host else host}:{port}/livez").status_code == 200
-    except httpx.TransportError:
-        return False
+    with http_client(f"http://{f'[{host}]' if ':' in host else host}:{port}") as client, suppress(httpx.TransportError):
+        return client.get("/livez").status_code == 200
+    return False
 
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:
@@ -227,7 +226,7 @@ def test_workers_share_the_port_are_replaced_and_stop_together(database: str) ->
             """How many workers have made the ids of a few requests."""
             ids = set()
             for _ in range(20):
-                with httpx.Client(base_url=service.client.base_url) as client:
+                with http_client(str(service.client.base_url)) as client:
                     ids.add(client.get("/livez").headers["x-request-id"].partition("-")[0])
             return len(ids)
 

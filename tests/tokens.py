@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,10 +28,18 @@ def base64url(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-class SigningKey:
-    """A private key. `jwk` is its public half, with the id `kid` if it has one."""
+@cache
+def _rsa_private_key(pair: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
 
-    def __init__(self, algorithm: str, kid: str | None = None) -> None:
+
+class SigningKey:
+    """A private key. `jwk` is its public half, with the id `kid` if it has one.
+
+    A pair of RSA keys takes 0.1 s to make, so all tests share a few: give another `pair` to get another key.
+    """
+
+    def __init__(self, algorithm: str, kid: str | None = None, pair: int = 0) -> None:
         self.algorithm = algorithm
         self.private: Any
         match algorithm[:2]:
@@ -39,7 +48,7 @@ class SigningKey:
             case "ES":
                 self.private = ec.generate_private_key(CURVES[algorithm])
             case "RS" | "PS":
-                self.private = rsa.generate_private_key(65537, 2048)
+                self.private = _rsa_private_key(pair)
         self.jwk: dict[str, str] = json.loads(ALGORITHMS[algorithm].to_jwk(self.private.public_key()))
         self.jwk["alg"] = algorithm
         if kid:

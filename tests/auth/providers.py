@@ -61,28 +61,28 @@ def certificate(key: SigningKey) -> list[str]:
     return [b64encode(key.jwk["n"].encode()).decode()]
 
 
-def rsa(kid: str, algorithm: str = "RS256") -> SigningKey:
-    return SigningKey(algorithm, kid)
+def rsa(kid: str, pair: int = 0) -> SigningKey:
+    return SigningKey("RS256", kid, pair)
 
 
 BETTER_AUTH = SigningKey("EdDSA", "l8OMSEZxKKLnDBTgNWn9NgHnbmpGDW3u")
 SUPABASE = SigningKey("ES256", "9c7ee2a6-6d5b-4f0c-8f0b-a6b1a64c59a5")
 KEYCLOAK = rsa("qGqC4IcbO5ZJwqEJ0TRzEqLzeMIXOgLZHMzPpG0bX0Y")
-KEYCLOAK_ENCRYPTION = rsa("Hg3tXJqBWO8y1sD8P3hTtqG2jKQz0J8k5bPnvVbS1Gc")
+KEYCLOAK_ENCRYPTION = rsa("Hg3tXJqBWO8y1sD8P3hTtqG2jKQz0J8k5bPnvVbS1Gc", 1)
 ZITADEL = rsa("309998877665544332")
-COGNITO, COGNITO_ID = rsa("Ct5g5/Zq+oW1bXG6d4mNnE8kJ3U="), rsa("5v9/8ZQm+RRWn2bS4cJtWq0xk1c=")
-ENTRA, ENTRA_OTHER = rsa("1LTMzakihiRla_8z2BEJVXeWMqo"), rsa("MTvNr86qiTkjHYnKPq-1bVtVqWE")
-AUTH0, AUTH0_NEXT = rsa("tPz3mNJsT2uX9vQ0eBfKd"), rsa("xR7hYcW1sLaO5gVnDjMqZ")
+COGNITO, COGNITO_ID = rsa("Ct5g5/Zq+oW1bXG6d4mNnE8kJ3U="), rsa("5v9/8ZQm+RRWn2bS4cJtWq0xk1c=", 1)
+ENTRA, ENTRA_OTHER = rsa("1LTMzakihiRla_8z2BEJVXeWMqo"), rsa("MTvNr86qiTkjHYnKPq-1bVtVqWE", 1)
+AUTH0, AUTH0_NEXT = rsa("tPz3mNJsT2uX9vQ0eBfKd"), rsa("xR7hYcW1sLaO5gVnDjMqZ", 1)
 CLERK = rsa("ins_2dVbTzYkQb6TzJmFvEuE3xq0yqK")
 FIREBASE, FIREBASE_OTHER = (
     rsa("c8ab71530972bba20b49f78a09c9852c43ff9118"),
-    rsa("8e8fc8e556f7a76d08d35829d6f90ae2e12cfd0d"),
+    rsa("8e8fc8e556f7a76d08d35829d6f90ae2e12cfd0d", 1),
 )
 OWN = Secret(b"the-output-of-openssl-rand-base64-32-on-both-sides")
 
 STRANGER = {
     "EdDSA": SigningKey("EdDSA", "stranger"),
-    "RS256": rsa("stranger"),
+    "RS256": rsa("stranger", 2),
     "ES256": SigningKey("ES256", "stranger"),
 }
 

@@ -287,7 +287,7 @@ async def test_verify_refuses_hmac_with_the_public_key(key: SigningKey, tmp_path
 
 
 async def test_verify_refuses_another_key_and_another_family(authenticator: Authenticator, signer: Signer) -> None:
-    others: list[Signer] = [Secret(b"x" * 64), *(SigningKey(algorithm, "key-1") for algorithm in KEYS)]
+    others: list[Signer] = [Secret(b"x" * 64), *(SigningKey(algorithm, "key-1", pair=1) for algorithm in KEYS)]
     for other in others:
         assert await refusal(authenticator, credentials(other)) == 401
 

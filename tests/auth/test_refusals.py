@@ -17,7 +17,7 @@ from service.auth.errors import REASONS, InvalidToken
 from service.auth.refusals import RefusalLog
 from service.settings import ROOT
 from tests.jwks_server import JwksServer
-from tests.serving import SECRET, Api, serving, until
+from tests.serving import SECRET, Api, http_client, serving, until
 from tests.tokens import ED, ROTATED, STRANGER, Secret, claims, credentials, header_text, key_set
 
 NOW = int(time.time())
@@ -98,8 +98,8 @@ def test_refused_tokens_are_counted_by_reason(database: str) -> None:
         port = free.getsockname()[1]
 
     def metrics() -> str:
-        with suppress(httpx.ConnectError):
-            return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        with http_client() as client, suppress(httpx.ConnectError):
+            return client.get(f"http://127.0.0.1:{port}/metrics").text
         return ""
 
     with serving(database_url=database, metrics_port=port, **SETTINGS) as api:
@@ -177,5 +177,5 @@ def test_serve_warns_once_of_a_key_set_without_issuer_and_audience(
 
 
 def _answers(port: int) -> Any:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+    with http_client() as client, suppress(httpx.TransportError):
+        return client.get(f"http://127.0.0.1:{port}/livez").status_code == 200

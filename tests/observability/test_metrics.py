@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,7 +19,7 @@ from service.settings import ROOT, SettingsError, read_settings
 from service.version import VERSION, commit
 from tests.database import locked
 from tests.ports import free_port, listens
-from tests.serving import SECRET, Api, serving, until
+from tests.serving import SECRET, Api, http_client, serving, until
 from tests.wire import Wire
 
 Figures = dict[tuple[str, ...], float]
@@ -47,7 +46,8 @@ class Measured:
 
 
 def scrape(port: int) -> Figures:
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+    with http_client() as client:
+        answer = client.get(f"http://127.0.0.1:{port}/metrics")
     samples = (sample for family in text_string_to_metric_families(answer.text) for sample in family.samples)
     return {(sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value for sample in samples}
 
