@@ -74,8 +74,9 @@ def page_edit(browser: Browser, example: str, address: str, caller: Caller) -> i
 
 
 def main() -> None:
-    if packages := missing():
-        sys.exit(f"error: proxies are missing. On Debian: apt-get install {' '.join(packages)}")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if packages := [*missing(), *([] if chromium else ["chromium"])]:
+        sys.exit(f"error: programs are missing. On Debian: apt-get install {' '.join(packages)}")
     print(COLUMNS.format("proxy", "tag of version 1", *EXPECTED))
     wrong = 0
     with TemporaryDirectory() as folder, embedded_postgres(Path(folder, "postgres"), {"fsync": "off"}) as url_of:
@@ -83,7 +84,7 @@ def main() -> None:
         with server(0) as files, sync_playwright() as playwright:
             example = f"http://127.0.0.1:{files.server_port}"
             Thread(target=files.serve_forever, daemon=True).start()
-            browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"))
+            browser = playwright.chromium.launch(executable_path=chromium)
             with serving(database_url=url_of("tasks"), cors_origins=example) as api:
                 for proxy in PROXIES:
                     with TemporaryDirectory() as place, running(proxy, api.address[1], Path(place)) as address:
