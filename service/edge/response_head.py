@@ -7,7 +7,7 @@ from service.api.payloads import problem_response
 from service.api.problems import Headers, Problem, ProblemType
 
 LENGTH = b"content-length"
-STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}".encode() for status in HTTPStatus}
 
 
 def encode_head(
@@ -21,13 +21,12 @@ def encode_head(
     has_length = until_close or status in (204, 304)
     if not has_length and headers:  # send_response() puts it last, so one look is enough unless middleware added more
         has_length = headers[-1][0] == LENGTH or any(name == LENGTH for name, _ in headers)
-    parts = [STATUS_LINES[status]]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
+    lines = [STATUS_LINES[status], *map(b": ".join, headers)]
     if not has_length:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(parts), not has_length
+        lines.append(b"transfer-encoding: chunked")
+    if close:
+        lines.append(b"connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n", not has_length
 
 
 def final_response(type: ProblemType, added_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
