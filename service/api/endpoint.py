@@ -78,9 +78,9 @@ class Request(msgspec.Struct, gc=False):
     def database(self) -> Database:
         return self.dependencies.database
 
-    async def body(self) -> bytes:
+    def body(self) -> Awaitable[bytes]:
         """The whole body. Raises Problem if it is encoded, too large or incomplete."""
-        return await read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
+        return read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
 
     async def json(self, body: JSONBody[T]) -> T:
         """The body as the type of `body`. Raises Problem(INVALID) that names the member that is not valid."""

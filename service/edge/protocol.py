@@ -124,7 +124,7 @@ class HTTPProtocol(HTTPConnection):
 
     def on_body(self, body: bytes) -> None:
         # Twice: a chunk of six bytes has as many bytes of framing, and must not count against the limit.
-        self.non_body_bytes = max(self.non_body_bytes - 2 * len(body), 0)
+        self.non_body_bytes -= min(2 * len(body), self.non_body_bytes)
         cycle = self.cycle
         if cycle.response_complete or cycle.refused:
             return
