@@ -112,8 +112,8 @@ async def test_jwks_unknown_keys_cost_one_fetch(header: dict[str, None], issuer:
     async with running(JwksLimits(wait=2), jwks_url=issuer.url) as authenticator:  # less than JWKS_COOLDOWN
         await authenticator.verify(credentials(ED))
         unknown = credentials(STRANGER, header_text(STRANGER, **header))
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {401}
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {503}
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(100)))) == {401}
+        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(100)))) == {503}
         assert issuer.fetches == 2
 
 
