@@ -25,8 +25,12 @@ SECRET = "a secret of the tests, 32 bytes long at least"
 
 
 def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
-    """A client for plain HTTP. It loads no certificates, which would take longer than to start the application."""
-    return httpx.Client(base_url=base_url, timeout=timeout, verify=False)
+    """A client for plain HTTP. It loads no certificates, which would take longer than to start the application.
+
+    It closes no idle connection: httpcore may close one that another thread has just taken (EBADF).
+    """
+    unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
+    return httpx.Client(base_url=base_url, timeout=timeout, verify=False, limits=unlimited)
 
 
 class Caller:
