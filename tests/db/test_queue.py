@@ -199,7 +199,7 @@ def test_searches_of_long_texts_do_not_delay_other_users(database: str, rows: Ro
             time.sleep(0.3)
             statuses = [
                 answer.status_code
-                for _ in range(10)
+                for _ in range(20)
                 for answer in (other.get(other_task), other.list(), other.create(title="y"), other.complete(other_task))
             ]
             stop.set()

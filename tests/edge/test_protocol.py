@@ -282,7 +282,7 @@ def test_500_slow_senders_and_500_slow_readers_do_not_block_other_clients() -> N
                 reader.send(request("GET", "/endless"))
             senders = [crowd.enter_context(served.wire()).send(b"GET /never HT") for _ in range(500)]
             until(lambda: len(served.seen) == 500)
-            for _ in range(50):
+            for _ in range(100):
                 with served.wire() as other:
                     assert other.send(PING).answer().status == 200
             assert served.connections >= 1000
