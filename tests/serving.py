@@ -6,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,6 +31,14 @@ def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
     """
     unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     return httpx.Client(base_url=base_url, timeout=timeout, verify=False, limits=unlimited)
+
+
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a service answers there."""
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    with http_client(address) as client, suppress(httpx.TransportError):
+        return client.get("/livez").status_code == 200
+    return False
 
 
 class Caller:

@@ -21,7 +21,7 @@ from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
 from tests.ports import free_port, listens
 from tests.proxy import proxied
-from tests.serving import SECRET, UNKNOWN, Caller, http_client, refused, until
+from tests.serving import SECRET, UNKNOWN, Caller, answers, http_client, refused, until
 from tests.wire import Address, Wire, request
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
@@ -196,20 +196,14 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
         try:
             for address in ("127.0.0.1", "::1"):
                 if address in reached:
-                    until(partial(answers, address, int(port)), 20)
+                    until(partial(answers, int(port), address), 20)
                 else:
-                    assert not answers(address, int(port))
+                    assert not answers(int(port), address)
             health = [sys.executable, "-m", "service", "health"]
             # 1: it is reached, and not ready without a database
             assert subprocess.run(health, cwd=ROOT, env={"PORT": port, "HOST": host}).returncode == 1
         finally:
             process.terminate()
-
-
-def answers(host: str, port: int) -> bool:
-    with http_client(f"http://{f'[{host}]' if ':' in host else host}:{port}") as client, suppress(httpx.TransportError):
-        return client.get("/livez").status_code == 200
-    return False
 
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:

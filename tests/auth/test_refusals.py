@@ -1,14 +1,12 @@
 """How a refused token is answered, counted and logged, over HTTP; and what the service says before it has keys."""
 
 import logging
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +15,8 @@ from service.auth.errors import REASONS, InvalidToken
 from service.auth.refusals import RefusalLog
 from service.settings import ROOT
 from tests.jwks_server import JwksServer
-from tests.serving import SECRET, Api, http_client, serving, until
+from tests.ports import free_port
+from tests.serving import SECRET, Api, answers, http_client, serving, until
 from tests.tokens import ED, ROTATED, STRANGER, Secret, claims, credentials, header_text, key_set
 
 NOW = int(time.time())
@@ -94,8 +93,7 @@ def test_token_of_the_largest_limit_fits_the_head(database: str) -> None:
 
 
 def test_refused_tokens_are_counted_by_reason(database: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     def metrics() -> str:
         with http_client() as client, suppress(httpx.ConnectError):
@@ -161,21 +159,15 @@ def test_serve_warns_once_of_a_key_set_without_issuer_and_audience(
     named: dict[str, str], lines: int, tmp_path: Path
 ) -> None:
     (tmp_path / "jwks.json").write_bytes(key_set(ED, ROTATED))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     given = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "PORT": str(port), "WORKERS": "2", "SHUTDOWN_DELAY": "0"}
     given |= {"JWKS_FILE": str(tmp_path / "jwks.json"), "CURSOR_SECRET": "x" * 32}
     command = [sys.executable, "-m", "service", "serve"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=given | named, stdout=log, stderr=log)
         try:
-            until(lambda: _answers(port), 20)
+            until(lambda: answers(port), 20)
         finally:
             process.terminate()
             process.wait(20)
     assert (tmp_path / "log").read_text().count("neither JWT_ISSUER nor JWT_AUDIENCE is set") == lines
-
-
-def _answers(port: int) -> Any:
-    with http_client() as client, suppress(httpx.TransportError):
-        return client.get(f"http://127.0.0.1:{port}/livez").status_code == 200

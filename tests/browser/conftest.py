@@ -1,7 +1,5 @@
 """Debian's Chromium, headless, and the example page on an origin of its own, beside the real application."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -10,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from examples.frontend.serve import HERE, server
+from tests.browser.example_page import CHROMIUM
 from tests.serving import Api, Caller, serving
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
@@ -23,12 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
+    if not CHROMIUM:
         pytest.exit("Chromium is not found. On Debian: apt-get install chromium. CHROMIUM names another one.", 1)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--disable-gpu", "--disable-quic", "--disable-sync"]
+            executable_path=CHROMIUM, args=["--disable-gpu", "--disable-quic", "--disable-sync"]
         )
         yield browser
         browser.close()

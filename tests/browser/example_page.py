@@ -1,8 +1,14 @@
 """What a user does on the example page, and what its service then holds."""
 
+import os
+import shutil
+
 from playwright.sync_api import Locator, Page
 
 from tests.serving import Caller
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+"""The path of the browser, None where there is none."""
 
 
 def add(page: Page, title: str) -> None:

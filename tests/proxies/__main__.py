@@ -3,8 +3,6 @@
 It prints a table of proxy, tag and statuses, and fails if a status is not the expected one.
 """
 
-import os
-import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from examples.frontend.serve import server
 from service.db.migrations import migrate
 from service.dev.postgres import embedded_postgres
-from tests.browser.example_page import edit, row
+from tests.browser.example_page import CHROMIUM, edit, row
 from tests.proxies.servers import PROXIES, missing, running
 from tests.serving import Api, Caller, serving
 
@@ -74,8 +72,7 @@ def page_edit(browser: Browser, example: str, address: str, caller: Caller) -> i
 
 
 def main() -> None:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if packages := [*missing(), *([] if chromium else ["chromium"])]:
+    if packages := [*missing(), *([] if CHROMIUM else ["chromium"])]:
         sys.exit(f"error: programs are missing. On Debian: apt-get install {' '.join(packages)}")
     print(COLUMNS.format("proxy", "tag of version 1", *EXPECTED))
     wrong = 0
@@ -84,7 +81,7 @@ def main() -> None:
         with server(0) as files, sync_playwright() as playwright:
             example = f"http://127.0.0.1:{files.server_port}"
             Thread(target=files.serve_forever, daemon=True).start()
-            browser = playwright.chromium.launch(executable_path=chromium)
+            browser = playwright.chromium.launch(executable_path=CHROMIUM)
             with serving(database_url=url_of("tasks"), cors_origins=example) as api:
                 for proxy in PROXIES:
                     with TemporaryDirectory() as place, running(proxy, api.address[1], Path(place)) as address:
