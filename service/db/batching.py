@@ -144,7 +144,7 @@ class ReadBatcher:
             rows = await (
                 connection.run_many(statement, calls) if len(calls) > 1 else connection.run(statement, calls[0])
             )
-        except Exception as error:
+        except Exception as error:  # whichever it is, it is an outcome: of one call, or of all
             brings_one_row = 0 < self._mean_rows[statement] <= 1
             if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not brings_one_row:
                 for call in calls:  # it is not known which was heavy: the next read drops those that are not

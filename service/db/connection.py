@@ -116,7 +116,7 @@ class Connection:
                     rows = await self._calls[statement.name](arguments)
                 except INVALID_STATEMENT:
                     rows = await self._prepare_and_run(statement, partial(self._call, statement, arguments))
-        except Exception as error:
+        except Exception as error:  # counted and raised; a cancellation is no error, and leaves needs_check set
             self._on_error(error)
             raise
         self.needs_check = False
@@ -130,7 +130,7 @@ class Connection:
                 rows: list[Record] = await self._fetch_many(statement, calls)
             except INVALID_STATEMENT:
                 rows = await self._prepare_and_run(statement, partial(self._fetch_many, statement, calls))
-        except Exception as error:
+        except Exception as error:  # as in run()
             self._on_error(error)
             raise
         self.needs_check = False
