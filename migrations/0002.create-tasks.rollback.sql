@@ -7,3 +7,5 @@ set local statement_timeout = '5s';
 
 -- squawk-ignore ban-drop-table
 drop table tasks;
+-- squawk-ignore ban-drop-domain
+drop domain task_time;

@@ -16,7 +16,13 @@ with statements as (
         rtrim(text, e'\n') as text,
         -- the types in the headers can be trusted: tests/db/test_statements.py compares them with the database
         array(select type[1] from regexp_matches(text, '^--   \$\d+ +\S+ +(\S+)', 'gn') as type) as parameters,
-        regexp_replace(substring(text from '\n-- returns \w+: (.+)\n-- index'), '\n-- ', '', 'g') as columns
+        regexp_replace(
+            regexp_replace(substring(text from '\n-- returns \w+: (.+)\n-- index'), '\n-- ', '', 'g'),
+            -- the types in the headers are those that clients receive; return query needs the domain's name
+            '(\w+_at) timestamptz',
+            '\1 tasks.\1%type',
+            'g'
+        ) as columns
     from string_to_table(:'files', e'\f') as text
     where text like '%$1%'
 ),

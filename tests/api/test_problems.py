@@ -150,7 +150,10 @@ def test_problem_for_exception(error: Exception, kind: ProblemType) -> None:
 
 
 async def test_problem_for_each_constraint(database: str, rows: Rows) -> None:
-    named = rows("select conname from pg_constraint where conrelid = 'tasks'::regclass and contype in ('c', 'f')")
+    named = rows("""
+        select conname from pg_constraint
+        where contype in ('c', 'f') and (conrelid = 'tasks'::regclass or contypid = 'task_time'::regtype)
+    """)
     assert {name for (name,) in named} == CONSTRAINTS.keys()
 
     user_id = uuid4()

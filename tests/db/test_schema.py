@@ -45,15 +45,17 @@ def test_task_with_the_id_of_another_of_its_user_is_refused(connection: Connecti
     assert refusal.value.diag.constraint_name == "tasks_by_id"
 
 
-@pytest.mark.parametrize("title", ["", "a" * 501, "𝄞" * 501])
-def test_title_of_the_wrong_length_is_refused(connection: Connection, user_id: UUID, title: str) -> None:
+@pytest.mark.parametrize("title", ["a" * 501, "𝄞" * 501])
+def test_title_that_is_too_long_is_refused(connection: Connection, user_id: UUID, title: str) -> None:
     with pytest.raises(errors.CheckViolation) as refusal:
         connection.execute(CREATE, [user_id, title])
 
     assert refusal.value.diag.constraint_name == "task_title_length"
 
 
-@pytest.mark.parametrize("title", [" ", " " * 500, *(chr(code) * 2 for code in range(1, 128) if not chr(code).strip())])
+@pytest.mark.parametrize(
+    "title", ["", " ", " " * 500, *(chr(code) * 2 for code in range(1, 128) if not chr(code).strip())]
+)
 def test_blank_title_is_refused(connection: Connection, user_id: UUID, title: str) -> None:
     with pytest.raises(errors.CheckViolation) as refusal:
         connection.execute(CREATE, [user_id, title])
