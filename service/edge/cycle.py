@@ -19,6 +19,10 @@ class Cycle:
 
     The response's head is kept until the first part of the body: with uvloop each write is a system call, which costs
     more than all the code here.
+
+    The object itself is the application's `send`. An application that has a whole response calls `send_whole`, where
+    `send` has it, in place of sending two messages: that is 4 % of a get's instructions. Middleware that must see the
+    messages hands a function of its own on as `send`, which does not have it.
     """
 
     more_body = True
@@ -60,7 +64,7 @@ class Cycle:
     async def run(self, app: Any) -> None:
         """Run the application. When it fails, respond with 500, or close the connection once the response has begun."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(self.scope, self.receive, self)
             if not self.response_complete and not self.disconnected:
                 raise RuntimeError("the application returned without a complete response")
         except BaseException as error:
@@ -98,8 +102,8 @@ class Cycle:
             self.wake.set()
             self.wake = None
 
-    async def send(self, message: Any) -> None:
-        """Write a part of the response. Raises ClientDisconnected when no client reads it and it is not the last."""
+    async def __call__(self, message: Any) -> None:
+        """Send a message of the response. Raises ClientDisconnected when no client reads it and it is not the last."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if not self.response_started:
@@ -122,7 +126,21 @@ class Cycle:
             return
         if self.chunked_encoding and not is_head:
             parts.append(b"0\r\n\r\n")
-        self.transport.write(b"".join(parts))
+        self.complete(b"".join(parts))
+
+    def send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole response, whose length `headers` tell, unless it would have to wait.
+
+        Returns whether it is sent. Otherwise nothing is, and the messages are to be sent.
+        """
+        if self.flow.write_paused or self.disconnected:
+            return False
+        self.start_response(status, headers)
+        self.complete(self.unsent_head if self.scope["method"] == "HEAD" else self.unsent_head + body)
+        return True
+
+    def complete(self, last_part: bytes) -> None:
+        self.transport.write(last_part)
         self.response_complete = True
         self.wake_receive()
         self.on_response_complete(self)
@@ -148,7 +166,7 @@ class Cycle:
         """Respond for an application that raised, or that the graceful stop has cancelled (503)."""
         type = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
         headers = (*CLOSE, *self.edge.refusal_headers(self.scope["headers"]))
-        await send_response(self.send, problem_response(Problem(type)), headers)
+        await send_response(self, problem_response(Problem(type)), headers)
 
     def on_disconnect(self) -> None:
         """Tell the application that the client has left."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import uvicorn
 import uvloop
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.payloads import Response, problem_response, read_body, send_response
 from service.api.problems import UNAUTHORIZED, UNAVAILABLE, Headers, Problem
@@ -45,6 +45,8 @@ class Application:
         self.release = asyncio.Event()
         self.refused: Counter[int] = Counter()
         """Responses that the edge gave by itself, by status."""
+        self.messages: list[str] = []
+        """The types of the messages that the middleware in front of /wrapped has seen."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
@@ -54,7 +56,12 @@ class Application:
             response = await self.respond(scope, receive)
         except Problem as problem:
             response = problem_response(problem)
-        await send_response(send, response, ())
+
+        async def see(message: Message) -> None:
+            self.messages.append(message["type"])
+            await send(message)
+
+        await send_response(see if scope["path"] == "/wrapped" else send, response, ())
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         match scope["path"]:

@@ -292,6 +292,24 @@ def test_500_slow_senders_and_500_slow_readers_do_not_block_other_clients() -> N
         until(lambda: not served.connections)
 
 
+def test_whole_response_waits_until_the_client_has_read_the_one_before_it(served: Edge) -> None:
+    with served.wire(receive_buffer=4096) as wire:
+        wire.send(request("GET", "/large") * 3)
+        until(lambda: len(served.seen) == 2)
+        time.sleep(0.1)
+        assert len(served.seen) == 2
+        assert [len(wire.answer().body) for _ in range(3)] == [LARGE] * 3
+
+
+def test_middleware_sees_the_messages_of_a_whole_response(served: Edge) -> None:
+    with served.wire() as wire:
+        wrapped, direct = (wire.send(request("GET", path)).answer() for path in ("/wrapped", "/directly"))
+
+    assert served.application.messages == ["http.response.start", "http.response.body"]
+    assert (wrapped.status, wrapped.body) == (200, b"/wrapped")
+    assert wrapped.headers.keys() == direct.headers.keys()
+
+
 # ---------------------------------------------------------------------------------------------- turns
 
 
