@@ -70,19 +70,22 @@ async def send_response(send: Send, response: Response, headers: Headers) -> Non
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
     """The whole body. Raises Problem(UNSUPPORTED_ENCODING), or Problem(CONTENT_TOO_LARGE) above `limit` bytes."""
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         raise Problem(UNSUPPORTED_ENCODING)
-    if int(headers.get(b"content-length", b"0")) > limit:
-        raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-    if headers.keys().isdisjoint((b"content-length", b"transfer-encoding")):
+    length = headers.get(b"content-length")
+    if length is None and b"transfer-encoding" not in headers:
         return b""  # RFC 9112, section 6.3
-    body, more = bytearray(), True  # a bytearray grows without a copy of what it has
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-        more = message.get("more_body", False)
+    if length is not None and int(length) > limit:
+        raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
+    message = await receive()
+    body = message.get("body", b"")
+    if message.get("more_body", False):
+        body = bytearray(body)  # which grows without a copy of what it has
+        while message.get("more_body", False) and len(body) <= limit:
+            message = await receive()
+            body += message.get("body", b"")
+    if len(body) > limit:
+        raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
     if message["type"] == "http.disconnect":
         raise invalid(["body"], "incomplete")
     return bytes(body)
