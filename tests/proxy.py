@@ -256,6 +256,19 @@ class Proxy:
     def deafen(self) -> None:
         self._proxy.deafen()
 
+    def delay(self, seconds: float) -> None:
+        self._proxy.delay = seconds
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """Within it, the proxy answers nothing at all: not even the end of a connection."""
+        ended = threading.Event()
+        self._loop.call_soon_threadsafe(ended.wait, 10)
+        try:
+            yield
+        finally:
+            ended.set()
+
     def close(self) -> None:
         self._run(self._proxy.close())
         self._loop.call_soon_threadsafe(self._loop.stop)

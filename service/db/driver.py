@@ -77,9 +77,12 @@ class RacingLoop:
 
     uvloop tries one after the other, each for as long as the system does: with a silent first address, a connection
     would never be made within CONNECT_TIMEOUT (MagicStack/uvloop issue 406).
+
+    `transport` is that of the last connection, below TLS.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport: asyncio.Transport | None = None
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:
@@ -89,10 +92,12 @@ class RacingLoop:
         addresses = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY)
         try:
-            return await self._loop.create_connection(factory, sock=connected, **options)
+            made = await self._loop.create_connection(factory, sock=connected, **options)
         except BaseException:
             connected.close()
             raise
+        self.transport = made[0]
+        return made
 
 
 async def open_connection(url: str, settings: Settings) -> Any:
@@ -101,14 +106,22 @@ async def open_connection(url: str, settings: Settings) -> Any:
     A `timestamptz` is the integer that PostgreSQL sends, and is bound as one: microseconds since the start of 2000 in
     UTC. asyncpg would make a datetime by adding a timedelta, which takes longer than to decode the rest of a task.
     """
-    driver = await asyncpg.connect(
-        url,
-        loop=RacingLoop(asyncio.get_running_loop()),
-        timeout=settings.connect_timeout,
-        # Without a cache, asyncpg gives no number as a name to a text that is run without preparation. Behind a pooler,
-        # two processes would use the same number for different texts.
-        statement_cache_size=0,
-    )
+    loop = RacingLoop(asyncio.get_running_loop())
+    try:
+        driver = await asyncpg.connect(
+            url,
+            loop=loop,
+            timeout=settings.connect_timeout,
+            # Without a cache, asyncpg gives no number as a name to a text that is run without preparation. Behind a
+            # pooler, two processes would use the same number for different texts.
+            statement_cache_size=0,
+        )
+    except BaseException:
+        # asyncpg has closed it, but over TLS this waits for the server's answer. At a stop, the event loop would end
+        # first, and fail since a transport is open.
+        if loop.transport:
+            loop.transport.abort()
+        raise
     await driver.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="int8")
     return driver
 

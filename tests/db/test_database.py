@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import sql
 
 from service.db import connections, connector, driver
@@ -29,7 +31,7 @@ from service.dev.postgres import embedded_postgres
 from service.settings import read_settings
 from service.tasks.handlers import CREATE_TASK, GET_TASK
 from tests.database import BLOCKED, SERVICE_SESSIONS, SESSIONS, TERMINATE, locked, name_of, opened
-from tests.proxy import SSL_REQUEST, Proxy
+from tests.proxy import SSL_REQUEST, Proxy, proxied
 from tests.serving import SECRET, UNKNOWN, Api, Caller, refused, serving, until
 from tests.wire import Wire, request
 
@@ -85,6 +87,24 @@ async def test_connections_that_are_opened_at_the_stop_leave_no_session_behind(d
             await asyncio.to_thread(until, lambda: rows(BLOCKED))
             await pool.close()
             await asyncio.to_thread(until, lambda: not rows(SESSIONS))
+
+
+def test_stop_while_a_tls_server_is_silent_leaves_no_transport_to_the_event_loop(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.1)
+
+    async def open_and_close(proxy: Proxy, silence: ExitStack) -> None:
+        pool = Database(read_settings({"DATABASE_URL": proxy.url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "5"}))
+        await pool.open()
+        proxy.delay(0.2)
+        sent = proxy.record()
+        await asyncio.to_thread(until, lambda: b"user\0" in sent)  # an attempt is past the handshake of TLS
+        silence.enter_context(proxy.blocked())
+        await pool.close()
+
+    with proxied(database, tls=True) as proxy, ExitStack() as silence:
+        uvloop.run(open_and_close(proxy, silence))  # it raises OSError when a transport is open at its end
 
 
 async def test_statement_that_times_out_on_an_expired_connection_leaves_no_session_behind(
