@@ -112,12 +112,10 @@ def test_reads_of_one_iteration_share_a_round_trip(api: Api, ada: Caller, proxy:
 def test_updates_write_to_no_index(database: str, rows: Callable[..., list[Any]]) -> None:
     with serving(database_url=database) as api:
         ada = api.caller()
-        task_ids = [ada.create(title="x" * 100).json()["id"] for _ in range(30)]
-        for n in range(5):
-            for task_id in task_ids:
-                ada.complete(task_id)
-                ada.update(task_id, title=f"{n}" * 100)
+        task_ids = [ada.create(title="x" * 100).json()["id"] for _ in range(8)]  # few enough for one page
+        for task_id in task_ids:
+            ada.complete(task_id)
+            ada.update(task_id, title="y" * 100)
 
-    until(lambda: rows("select n_tup_upd from pg_stat_user_tables where relname = 'tasks'") == [(300,)])
-    (hot,) = rows("select n_tup_hot_upd from pg_stat_user_tables where relname = 'tasks'")[0]
-    assert hot > 0.95 * 300
+    until(lambda: rows("select n_tup_upd from pg_stat_user_tables where relname = 'tasks'") == [(16,)])
+    assert rows("select n_tup_hot_upd from pg_stat_user_tables where relname = 'tasks'") == [(16,)]
