@@ -77,13 +77,11 @@ class RacingLoop:
 
     uvloop tries one after the other, each for as long as the system does: with a silent first address, a connection
     would never be made within CONNECT_TIMEOUT (MagicStack/uvloop issue 406).
-
-    `transport` is that of the last connection, below TLS.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport: asyncio.Transport | None = None
         self._loop = loop
+        self._transports: list[asyncio.Transport] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
@@ -91,13 +89,20 @@ class RacingLoop:
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
         addresses = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY)
+        if options.get("ssl"):  # sslnegotiation=direct
+            options["server_hostname"] = host
         try:
-            made = await self._loop.create_connection(factory, sock=connected, **options)
+            made: Any = await self._loop.create_connection(factory, sock=connected, **options)
         except BaseException:
             connected.close()
             raise
-        self.transport = made[0]
+        self._transports = [each for each in (*self._transports, made[0]) if not each.is_closing()]
         return made
+
+    def abort(self) -> None:
+        """Close every transport that was made, without a word to the server."""
+        for transport in self._transports:
+            transport.abort()
 
 
 async def open_connection(url: str, settings: Settings) -> Any:
@@ -117,10 +122,9 @@ async def open_connection(url: str, settings: Settings) -> Any:
             statement_cache_size=0,
         )
     except BaseException:
-        # asyncpg has closed it, but over TLS this waits for the server's answer. At a stop, the event loop would end
-        # first, and fail since a transport is open.
-        if loop.transport:
-            loop.transport.abort()
+        # asyncpg has closed its transports, but over TLS this waits for the server's answer. At a stop, the event loop
+        # would end first, and fail since a transport is open.
+        loop.abort()
         raise
     await driver.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="int8")
     return driver

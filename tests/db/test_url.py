@@ -13,9 +13,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from service.db.driver import open_connection
 from service.db.url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg, location
-from service.settings import SettingsError
-from tests.serving import serving
+from service.settings import SettingsError, read_settings
+from tests.proxy import tls_context
+from tests.serving import SECRET, serving
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -159,6 +161,24 @@ async def test_database_url_with_tls_never_connects_without_tls(query: str) -> N
 
         ssl_request = struct.pack("!ll", 8, 80877103)  # PostgreSQL manual, 55.7
         assert [await heard.get() for _ in range(4)] == [ssl_request, b""] * 2
+
+
+async def test_database_url_with_direct_tls_begins_with_the_handshake() -> None:
+    heard = asyncio.Queue[bytes]()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(await reader.read(100))
+        writer.close()
+
+    context = tls_context()
+    context.set_alpn_protocols(["postgresql"])
+    async with await asyncio.start_server(listen, "127.0.0.1", ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u:secret@127.0.0.1:{port}/d?sslmode=require&sslnegotiation=direct"
+        settings = read_settings({"DATABASE_URL": url, "JWT_SECRET": SECRET})
+        with pytest.raises((ConnectionError, asyncpg.PostgresError)):
+            await open_connection(for_asyncpg(url), settings)
+        assert b"user\0u\0" in await asyncio.wait_for(heard.get(), 5)
 
 
 def test_database_url_with_system_certificates_names_their_file() -> None:
