@@ -12,6 +12,7 @@ from service.db.migrations import migrate
 
 ROUNDS = 7
 TASKS = 20_000
+"""In INSERT too."""
 
 INSERT = b"""
 do $$

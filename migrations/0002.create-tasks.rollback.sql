@@ -8,4 +8,4 @@ set local statement_timeout = '5s';
 -- squawk-ignore ban-drop-table
 drop table tasks;
 -- squawk-ignore ban-drop-domain
-drop domain task_time;
+drop domain if exists task_time;

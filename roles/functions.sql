@@ -18,7 +18,7 @@ with statements as (
         array(select type[1] from regexp_matches(text, '^--   \$\d+ +\S+ +(\S+)', 'gn') as type) as parameters,
         regexp_replace(
             regexp_replace(substring(text from '\n-- returns \w+: (.+)\n-- index'), '\n-- ', '', 'g'),
-            -- the types in the headers are those that clients receive; return query needs the domain's name
+            -- return query tells the domain of a time in tasks from timestamptz, which is what a client receives
             '(\w+_at) timestamptz',
             '\1 tasks.\1%type',
             'g'

@@ -256,8 +256,9 @@ class Proxy:
     def deafen(self) -> None:
         self._proxy.deafen()
 
-    def delay(self, seconds: float) -> None:
-        self._proxy.delay = seconds
+    def lose_answers_to(self, data: bytes) -> None:
+        """Lose the answers to a piece that contains `data`, and all later ones of its connection."""
+        self._proxy.losing = data
 
     @contextmanager
     def blocked(self) -> Iterator[None]:

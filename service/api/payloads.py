@@ -54,7 +54,7 @@ async def send_response(send: Send, response: Response, headers: Headers) -> Non
     if response.more is None and response.status not in (204, 304):
         sent.append((b"content-length", b"%d" % len(response.body)))
     if response.more is None:
-        send_whole = getattr(send, "send_whole", None)  # the edge has it, and middleware does not: edge/cycle.py
+        send_whole = getattr(send, "send_whole", None)  # the edge's send has it, a middleware's has not
         if send_whole and send_whole(response.status, sent, response.body):
             return
     await send({"type": "http.response.start", "status": response.status, "headers": sent})

@@ -18,7 +18,7 @@ from service.edge.transport import local_address, remote_address
 class HTTPProtocol(HTTPConnection):
     """Parses the requests of one connection.
 
-    `read_at` is the event loop's time when bytes last arrived.
+    `read_at` is the event loop's time when bytes were last given to the parser.
     `non_body_bytes` counts the bytes read since the last head that are no content of a body: the next head, chunk
     sizes, extensions and trailers. It is exact to one read, and `last_read` is the length of the last one.
     `pipelined_bytes` is how much of a head may have arrived in the read in which the message before it ended.

@@ -97,7 +97,7 @@ def test_stop_while_a_tls_server_is_silent_leaves_no_transport_to_the_event_loop
     async def open_and_close(proxy: Proxy, silence: ExitStack) -> None:
         pool = Database(read_settings({"DATABASE_URL": proxy.url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "5"}))
         await pool.open()
-        proxy.delay(0.2)
+        proxy.lose_answers_to(b"user\0")
         sent = proxy.record()
         await asyncio.to_thread(until, lambda: b"user\0" in sent)  # an attempt is past the handshake of TLS
         silence.enter_context(proxy.blocked())

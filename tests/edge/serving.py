@@ -45,8 +45,9 @@ class Application:
         self.release = asyncio.Event()
         self.refused: Counter[int] = Counter()
         """Responses that the edge gave by itself, by status."""
+        self.has_middleware = False
         self.messages: list[str] = []
-        """The types of the messages that the middleware in front of /wrapped has seen."""
+        """The types of the messages that the middleware has seen."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
@@ -61,7 +62,7 @@ class Application:
             self.messages.append(message["type"])
             await send(message)
 
-        await send_response(see if scope["path"] == "/wrapped" else send, response, ())
+        await send_response(see if self.has_middleware else send, response, ())
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         match scope["path"]:
