@@ -5,7 +5,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, LiteralString
@@ -24,6 +24,7 @@ from service.db.url import for_psycopg
 from service.dev.postgres import ENVIRONMENT, PROGRAMS
 from service.settings import ROOT, read_settings
 from tests.conftest import Postgres
+from tests.database import BLOCKED, locked
 from tests.db.test_migrations import schema
 from tests.observability.test_health import unready
 from tests.serving import SECRET, Caller, serving, until
@@ -422,7 +423,9 @@ def test_row_level_security_protects_statements_without_their_filter(roles: Role
         exercise_all(ada, bob)
 
 
-def test_row_level_security_separates_the_reads_of_a_batch(roles: Roles, unfiltered: Path) -> None:
+def test_row_level_security_separates_the_reads_of_a_batch(
+    roles: Roles, unfiltered: Path, rows: Callable[..., list[Any]]
+) -> None:
     roles.run("migrator", "functions.sql", unfiltered)
     roles.run("migrator", "row-level-security.sql")
     with (
@@ -431,10 +434,9 @@ def test_row_level_security_separates_the_reads_of_a_batch(roles: Roles, unfilte
     ):
         callers = [api.caller() for _ in range(20)]
         tasks = [caller.create(title=caller.id).json()["id"] for caller in callers]
-        with psycopg.connect(for_psycopg(roles.database)) as connection:
-            connection.execute("lock table tasks")
+        with locked(roles.database, "access exclusive"):
             lists = [crowd.submit(caller.list) for caller in callers]
-            until(lambda: api.pool()["waiting"])
+            until(lambda: len(rows(BLOCKED)) > 1)  # the first read goes alone, the next ones in a batch
         gets = list(crowd.map(lambda caller: [caller.get(task).status_code for task in tasks], callers))
 
     assert [[task["title"] for task in each.result().json()] for each in lists] == [[caller.id] for caller in callers]
