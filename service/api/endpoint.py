@@ -159,12 +159,11 @@ def _check_path(values: Sequence[str], user: User) -> UUID | None:
 
     Every value is checked before the user is compared: a malformed `id` is 422 in another user's path too.
     """
-    owner = values[0]
-    is_own = owner == user.id_text or owner == ME
-    if not is_own:
+    owner = user.id_text if values[0] == ME else values[0]
+    if owner != user.id_text:
         owner = str(_parse_uuid(owner, "user_id"))
     id = _parse_uuid(values[1], "id") if len(values) > 1 else None
-    if not is_own and owner != user.id_text:
+    if owner != user.id_text:
         raise Problem(FORBIDDEN)
     return id
 

@@ -51,9 +51,9 @@ def problem_response(problem: Problem) -> Response:
 async def send_response(send: Send, response: Response, headers: Headers) -> None:
     """Send `response` with `headers` added to its own."""
     sent = [*response.headers, *headers]  # a list, because middleware appends to it
-    if response.more is None and response.status not in (204, 304):
-        sent.append((b"content-length", b"%d" % len(response.body)))
     if response.more is None:
+        if response.status not in (204, 304):
+            sent.append((b"content-length", b"%d" % len(response.body)))
         send_whole = getattr(send, "send_whole", None)  # the edge's send has it, a middleware's has not
         if send_whole and send_whole(response.status, sent, response.body):
             return
@@ -77,15 +77,13 @@ async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> by
         return b""  # RFC 9112, section 6.3
     if length is not None and int(length) > limit:
         raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
-    message = await receive()
-    body = message.get("body", b"")
-    if message.get("more_body", False):
-        body = bytearray(body)  # which grows without a copy of what it has
-        while message.get("more_body", False) and len(body) <= limit:
-            message = await receive()
-            body += message.get("body", b"")
-    if len(body) > limit:
-        raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
+    body, more = bytearray(), True  # a bytearray grows without a copy of what it has
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise Problem(CONTENT_TOO_LARGE, headers=CLOSE)
+        more = message.get("more_body", False)
     if message["type"] == "http.disconnect":
         raise invalid(["body"], "incomplete")
     return bytes(body)

@@ -18,13 +18,11 @@ from service.edge.transport import local_address, remote_address
 class HTTPProtocol(HTTPConnection):
     """Parses the requests of one connection.
 
-    `read_at` is the event loop's time when bytes were last given to the parser.
     `non_body_bytes` counts the bytes read since the last head that are no content of a body: the next head, chunk
     sizes, extensions and trailers. It is exact to one read, and `last_read` is the length of the last one.
     `pipelined_bytes` is how much of a head may have arrived in the read in which the message before it ended.
     """
 
-    read_at = 0.0
     last_read = 0
     non_body_bytes = 0
     pipelined_bytes = 0
@@ -57,7 +55,6 @@ class HTTPProtocol(HTTPConnection):
         if self.state is DELAYED:
             self.hold(data)
             return
-        self.read_at = self.loop.time()
         size = self.last_read = len(data)
         self.non_body_bytes += size
         try:
@@ -87,7 +84,7 @@ class HTTPProtocol(HTTPConnection):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.state, self.state_since = HEAD, self.read_at
+        self.state, self.state_since = HEAD, self.loop.time()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -108,7 +105,7 @@ class HTTPProtocol(HTTPConnection):
         if self.is_excess and scope["path"] not in self.edge.exempt_paths:
             raise RequestRefused(OVERLOADED)
         self.non_body_bytes = 0
-        self.state, self.state_since = BODY, self.read_at
+        self.state, self.state_since = BODY, self.loop.time()
         self.flow.read_paused_seconds = 0.0
         keeps_alive = scope["http_version"] == "1.1" and parser.should_keep_alive()
         self.enqueue(
@@ -129,13 +126,13 @@ class HTTPProtocol(HTTPConnection):
         # Twice: a chunk of six bytes has as many bytes of framing, and must not count against the limit.
         size = len(body)
         self.non_body_bytes -= min(2 * size, self.non_body_bytes)
-        cycle, edge = self.cycle, self.edge
+        cycle = self.cycle
         if cycle.response_complete or cycle.refused:
             return
         cycle.body += body
         cycle.received_bytes += size
-        edge.body_bytes += size
-        if edge.body_bytes > self.limits.total_body_bytes:
+        self.edge.body_bytes += size
+        if self.edge.body_bytes > self.limits.total_body_bytes:
             self.refuse_largest_bodies()
         if len(cycle.body) > self.limits.buffered_body_bytes:
             self.flow.pause_reading()
@@ -147,4 +144,4 @@ class HTTPProtocol(HTTPConnection):
             self.pipelined_bytes = self.last_read
             self.cycle.more_body = False
             self.cycle.wake_receive()
-            self.state, self.state_since = IDLE, self.read_at
+            self.state, self.state_since = IDLE, self.loop.time()
