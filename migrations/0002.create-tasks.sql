@@ -14,10 +14,15 @@ set local statement_timeout = '5s';
 -- in its execMain.c), and those of a domain once in a session: `python -m bench.constraints` prints what each costs.
 -- The title has checks of the table all the same: its rules may change one day, and to validate a domain's check stops
 -- all writes.
--- squawk-ignore ban-create-domain-with-constraint
-create domain task_time as timestamptz constraint task_times_have_four_digit_years check (
-    value >= '0001-01-01 00:00:00+00' and value < '10000-01-01 00:00:00+00'
-);
+do $$
+begin
+    if to_regtype('task_time') is null then -- a rollback leaves it to what else uses it
+        create domain task_time as timestamptz constraint task_times_have_four_digit_years check (
+            value >= '0001-01-01 00:00:00+00' and value < '10000-01-01 00:00:00+00'
+        );
+    end if;
+end
+$$;
 
 create table tasks (
     -- Random (version 4), or derived by SHA-1 from the user and an Idempotency-Key (version 5): 122 bits, so an id is

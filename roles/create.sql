@@ -52,7 +52,7 @@ alter role :"reader" in database :"DBNAME" set lock_timeout to '1s';
 alter role :"reader" in database :"DBNAME" set statement_timeout to '30s';
 alter role :"reader" in database :"DBNAME" set idle_in_transaction_session_timeout to '1min';
 
--- Give tables that are older than the roles to the owner. Only a member of the owner role may do that.
+-- Give tables that are older than the roles to the owner, and the domain of their times. Only a member of the owner role may do that.
 select format('grant %I to current_user', :'owner')
 where not pg_has_role(:'owner', 'member')
 \gexec
@@ -67,6 +67,10 @@ where tables.relnamespace = current_schema()::regnamespace
             and obj_description(tables.oid, 'pg_class') = 'Made by the task service, migration 0001.'
         )
     )
+\gexec
+select format('alter domain %s owner to %I', oid::regtype, :'owner')
+from pg_type
+where typnamespace = current_schema()::regnamespace and typname = 'task_time' and typtype = 'd'
 \gexec
 
 commit;

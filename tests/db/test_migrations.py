@@ -1,6 +1,7 @@
 """The migrations: up, down, up; two migrators at once, a killed one, a failing one; `users` of another service."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,36 @@ def test_migrate_after_rollback_makes_the_same_schema(empty_database: str) -> No
         migrate(empty_database)
 
         assert schema(empty_database) == first
+
+
+@pytest.mark.parametrize("undone", [["0002.create-tasks"], ["0001.create-users", "0002.create-tasks"]])
+def test_rows_that_were_kept_as_the_rollbacks_say_can_be_restored(
+    undone: list[str], empty_database: str, connection: Connection, tmp_path: Path
+) -> None:
+    migrate(empty_database)
+    connection.execute("insert into users values (gen_random_uuid())")
+    connection.execute(
+        "insert into tasks (user_id, title) select id, 'Task ' || n from users, generate_series(1, 9) as n"
+    )
+    connection.execute("create table kept as select * from tasks")  # which uses the domain of the times too
+    advice = [(FOLDER / f"{name}.rollback.sql").read_text() for name in undone]
+    dumps, restores = zip(*(re.findall(r"^--   (.*--file=.*)", text, re.MULTILINE) for text in advice), strict=True)
+
+    for command in dumps:
+        run_printed(command, empty_database, tmp_path)
+    rollback(empty_database, steps=len(bundled()) - bundled().index(undone[0]))
+    migrate(empty_database)
+    for command in restores:
+        run_printed(command, empty_database, tmp_path)
+
+    assert connection.execute("table tasks except table kept").fetchall() == []
+    assert connection.execute("select count(*) from tasks").fetchall() == [(9,)]
+
+
+def run_printed(command: str, database: str, folder: Path) -> None:
+    """Run a command of PostgreSQL as a file prints it, on the database."""
+    program, *options = command.split()
+    subprocess.run([PROGRAMS / program, *options, for_psycopg(database)], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("name", bundled())
