@@ -8,7 +8,7 @@ import random
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from math import inf
 from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from service.db.url import for_psycopg
 from tests.jwks_server import self_signed
-from tests.serving import until
+from tests.serving import blocked_loop, until
 
 T = TypeVar("T")
 
@@ -97,6 +97,7 @@ class TCPProxy:
         self.losing = b""
         """The answers to a piece that contains these bytes are lost, and with `cutting` the connection too."""
         self.cutting = False
+        self.refuses_tls = False
         self._target = target
         self._free_at = 0.0  # when the answers so far are through, at `rate`
         self._tls = tls_context() if tls else None
@@ -158,7 +159,10 @@ class TCPProxy:
         self._links.add(link)
         with suppress(OSError):
             await self._flowing.wait()
-            if self._tls:
+            if self.refuses_tls:
+                self._count(link, await requests.read(len(SSL_REQUEST)))
+                link.client.write(b"N")
+            elif self._tls:
                 if await requests.read(len(SSL_REQUEST)) != SSL_REQUEST:
                     raise ConnectionRefusedError
                 link.client.write(b"S")
@@ -256,19 +260,17 @@ class Proxy:
     def deafen(self) -> None:
         self._proxy.deafen()
 
+    def refuse_tls(self) -> None:
+        """Answer the request for TLS as a server without it, whatever the server behind can."""
+        self._proxy.refuses_tls = True
+
     def lose_answers_to(self, data: bytes) -> None:
         """Lose the answers to a piece that contains `data`, and all later ones of its connection."""
         self._proxy.losing = data
 
-    @contextmanager
-    def blocked(self) -> Iterator[None]:
+    def blocked(self) -> AbstractContextManager[None]:
         """Within it, the proxy answers nothing at all: not even the end of a connection."""
-        ended = threading.Event()
-        self._loop.call_soon_threadsafe(ended.wait, 10)
-        try:
-            yield
-        finally:
-            ended.set()
+        return blocked_loop(self._loop)
 
     def close(self) -> None:
         self._run(self._proxy.close())

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,23 @@ def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
     """
     unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     return httpx.Client(base_url=base_url, timeout=timeout, verify=False, limits=unlimited)
+
+
+@contextmanager
+def blocked_loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Within it, the event loop of another thread runs nothing; what happens is seen in the loop's next turn."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        ended.wait(10)
+
+    loop.call_soon_threadsafe(block)
+    begun.wait(10)
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:

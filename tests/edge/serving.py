@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import socket
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -140,22 +139,6 @@ class Edge:
     def shutdown(self) -> Future[None]:
         """Begin the graceful stop."""
         return asyncio.run_coroutine_threadsafe(self._server.shutdown([self._listening]), self.loop)
-
-    @contextmanager
-    def blocked_loop(self) -> Iterator[None]:
-        """Within it, the event loop runs nothing; what a test does happens before the loop's next turn."""
-        begun, ended = threading.Event(), threading.Event()
-
-        def block() -> None:
-            begun.set()
-            ended.wait(10)
-
-        self.loop.call_soon_threadsafe(block)
-        begun.wait(10)
-        try:
-            yield
-        finally:
-            ended.set()
 
 
 def allow_any_origin(headers: RequestHeaders) -> Headers:

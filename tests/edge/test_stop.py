@@ -5,7 +5,7 @@ import pytest
 from service.edge.limits import Limits
 from tests.edge.serving import edge
 from tests.edge.test_protocol import PING, assert_refused
-from tests.serving import until
+from tests.serving import blocked_loop, until
 from tests.wire import request
 
 
@@ -37,7 +37,7 @@ def test_connection_stays_open_between_requests_while_draining() -> None:
 def test_request_sent_before_the_shutdown_is_answered(count: int) -> None:
     with edge() as served, served.wire() as idle, served.wire() as silent:
         assert idle.send(PING).answer().status == 200
-        with served.blocked_loop():
+        with blocked_loop(served.loop):
             stopping = served.shutdown()
             idle.send(PING * count)
         answers = [idle.answer() for _ in range(count)]
@@ -49,7 +49,7 @@ def test_request_sent_before_the_shutdown_is_answered(count: int) -> None:
 
 def test_connections_in_the_queue_of_the_listening_socket_are_answered() -> None:
     with edge() as served:
-        with served.blocked_loop():
+        with blocked_loop(served.loop):
             stopping = served.shutdown()
             waiting = [served.wire().send(PING) for _ in range(50)]
         for wire in waiting:
