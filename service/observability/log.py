@@ -92,9 +92,10 @@ class Output(logging.Handler):
     def flush(self, timeout: float = STOP_SECONDS) -> None:
         """Wait until every queued line is written, for `timeout` seconds at most.
 
-        After one timeout, later calls do not wait: logging flushes every handler again when the process ends.
+        After one timeout, or when it is closed, it does not wait: logging flushes every handler again when the process
+        ends, also those that were replaced.
         """
-        if not self._stalled:
+        if not (self._stalled or self._closed):
             written = Event()
             self._queue.put(written)
             self._stalled = not written.wait(timeout)

@@ -88,6 +88,17 @@ def test_output_flush_writes_the_lines_that_wait(pipe: tuple[int, int]) -> None:
     output.close()
 
 
+def test_output_flush_does_not_wait_when_it_is_closed(pipe: tuple[int, int]) -> None:
+    _, writer = pipe
+    output = Output(writer)
+    output.close()
+    until(lambda: output._queue.empty())
+    flush = threading.Thread(target=output.flush, args=(3600,), daemon=True)
+    flush.start()
+    flush.join(10)
+    assert not flush.is_alive()
+
+
 def test_output_flush_gives_up_once_on_a_reader_that_stalls(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     output = Output(writer)
