@@ -116,6 +116,17 @@ def test_write_that_hangs_at_the_stop_is_cancelled_at_its_deadline(
         assert rows("select title from tasks") == [("x",)]
 
 
+def test_service_that_is_not_ready_does_not_say_at_the_stop_that_it_is() -> None:
+    port = str(free_port())
+    process = start(DATABASE_URL=NOWHERE, JWT_SECRET=SECRET, PORT=port, SHUTDOWN_DELAY="1", PROBE_INTERVAL="0.1")
+    assert process.stdout
+    assert any('"message":"not ready: ' in line for line in process.stdout)
+    process.terminate()
+    printed, _ = process.communicate(timeout=20)
+    assert '"message":"stopped"' in printed
+    assert '"message":"ready"' not in printed
+
+
 def calls_until_refused(address: Address, statuses: list[int]) -> int:
     """Call until no connection is accepted. Appends each answer's status; returns how many requests had no answer."""
     with suppress(ConnectionRefusedError):

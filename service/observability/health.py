@@ -101,18 +101,18 @@ class Health:
 
     async def watch(self) -> None:
         """Check the database every PROBE_INTERVAL seconds, and log each change of readiness."""
-        logged = None
+        logged: list[str] = []
         while True:
             await self._read_migrations()
             await self._check_statements()
             connecting = not self._database.connections and self._database.failure is None
-            reasons = [] if self.stopping or connecting else self._reasons()
-            kinds = [
-                reason.partition(":")[0] for reason in reasons
-            ]  # not the ages and errors after the colon, which change every second
-            if kinds != (logged or []):
-                logger.warning("not ready: %s", "; ".join(reasons)) if reasons else logger.warning("ready")
-            logged = kinds
+            if not (self.stopping or connecting):
+                reasons = self._reasons()
+                # Not the ages and errors after the colon, which change every second.
+                kinds = [reason.partition(":")[0] for reason in reasons]
+                if kinds != logged:
+                    logger.warning("not ready: %s", "; ".join(reasons)) if reasons else logger.warning("ready")
+                logged = kinds
             await asyncio.sleep(self._settings.probe_interval)
 
     async def _read_migrations(self) -> None:
