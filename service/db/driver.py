@@ -16,7 +16,13 @@ import asyncpg
 from aiohappyeyeballs import start_connection
 from asyncpg.pgproto.pgproto import UUID
 
-from service.db.errors import ConnectionLost, DatabaseUnavailable, PreparedStatementsUnsupported, UnsuitableServer
+from service.db.errors import (
+    ConnectionLost,
+    ConnectTimeout,
+    DatabaseUnavailable,
+    PreparedStatementsUnsupported,
+    UnsuitableServer,
+)
 from service.settings import Settings
 
 __all__ = [
@@ -106,7 +112,10 @@ class RacingLoop:
 
 
 async def open_connection(url: str, settings: Settings) -> Any:
-    """A connection of asyncpg. Raises TimeoutError, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
+    """A connection of asyncpg.
+
+    Raises ConnectTimeout, OSError, UnsuitableServer for files of certificates that are missing, asyncpg.PostgresError
+    or asyncpg.InterfaceError.
 
     A `timestamptz` is the integer that PostgreSQL sends, and is bound as one: microseconds since the start of 2000 in
     UTC. asyncpg would make a datetime by adding a timedelta, which takes longer than to decode the rest of a task.
@@ -121,10 +130,14 @@ async def open_connection(url: str, settings: Settings) -> Any:
             # pooler, two processes would use the same number for different texts.
             statement_cache_size=0,
         )
-    except BaseException:
+    except BaseException as error:
         # asyncpg has closed its transports, but over TLS this waits for the server's answer. At a stop, the event loop
         # would end first, and fail since a transport is open.
         loop.abort()
+        if isinstance(error, asyncpg.ClientConfigurationError):
+            raise UnsuitableServer(" ".join(str(error).split())) from error  # it has two lines
+        if isinstance(error, TimeoutError):
+            raise ConnectTimeout from error
         raise
     await driver.set_builtin_type_codec("timestamptz", schema="pg_catalog", codec_name="int8")
     return driver

@@ -5,6 +5,10 @@ class DatabaseUnavailable(Exception):
     """No connection can be made. Nothing was sent."""
 
 
+class ConnectTimeout(TimeoutError):
+    """No connection was made within CONNECT_TIMEOUT."""
+
+
 class PoolTimeout(Exception):
     """No connection became free before the deadline. Nothing was sent."""
 

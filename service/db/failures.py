@@ -38,8 +38,11 @@ REMEDIES = {
     "DatabaseUnavailable": "Check that the server runs and that DATABASE_URL leads to it.",
     "OutcomeUnknown": "Check the synchronous standby: pg_stat_replication.",
     "PoolTimeout": "Every connection is in use: look for slow statements and locks, or raise POOL_MAX_SIZE.",
+    "FileNotFoundError": "Check the paths in DATABASE_URL: of certificates and keys, or of the socket's folder.",
+    "SSLCertVerificationError": "Check the host and sslrootcert in DATABASE_URL against the certificate.",
     "gaierror": "Check the host in DATABASE_URL: its name has no address.",
     "QueueFull": "More requests wait than MAX_WAITING allows: look for slow statements, or add instances.",
+    "ConnectTimeout": "No answer within CONNECT_TIMEOUT: check DATABASE_URL, firewalls and the server's load.",
     "ConnectionRefusedError": "Check that the server runs, and the host and port in DATABASE_URL.",
     "TimeoutError": "No response within STATEMENT_TIMEOUT: see pg_stat_activity for locks and load, and the network.",
 }

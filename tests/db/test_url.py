@@ -5,6 +5,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import create_server
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -17,7 +18,7 @@ from service.db.driver import open_connection
 from service.db.url import LIBPQ_ONLY, OTHER_CLIENTS, for_asyncpg, for_psycopg, location
 from service.settings import SettingsError, read_settings
 from tests.proxy import tls_context
-from tests.serving import SECRET, serving
+from tests.serving import SECRET, serving, until
 
 if TYPE_CHECKING:
     from tests.conftest import Postgres
@@ -267,3 +268,22 @@ def test_database_url_is_refused_without_being_shown(rewrite: Callable[[str], st
         rewrite(url)
 
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("sslmode=verify-full", "root certificate file"),
+        ("sslmode=verify-ca", "root certificate file"),
+        ("host=/nowhere", "Check the paths in DATABASE_URL"),
+        ("sslmode=require", "No answer within CONNECT_TIMEOUT"),
+    ],
+)
+def test_readyz_says_what_is_wrong_with_the_files_and_the_server_of_database_url(
+    query: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # without .postgresql/root.crt
+    with create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?{query}"
+        with serving(database_url=url, connect_timeout=0.2, acquire_timeout=0.1) as api:
+            until(lambda: said in api.anonymous.get("/readyz").text)
