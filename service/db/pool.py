@@ -108,6 +108,7 @@ class Pool(ConnectionSet):
                 user = connection.holder = waiter.user
                 user.held += 1
                 return True
+            self.queue.forget(waiter.user)
         return False
 
     def _grow(self) -> None:
@@ -120,6 +121,8 @@ class Pool(ConnectionSet):
         user, connection.holder = connection.holder, None
         if user is not None:
             user.held -= 1
+            if not user.held:
+                self.queue.forget(user)
         if connection.needs_check:
             self.check(connection)
         elif connection not in self.connections:

@@ -9,10 +9,6 @@ import msgspec
 
 from service.db.connection import Connection
 
-KEPT_USERS = 100
-"""With so many users in memory, those that neither hold a connection nor wait for one are dropped. To make a new object
-for each request would cost more, and so would many more of them, which the processor's cache could not hold."""
-
 BATCHES_IN_FLIGHT = 2
 """Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
 
@@ -20,6 +16,7 @@ BATCHES_IN_FLIGHT = 2
 class User(msgspec.Struct, eq=False):
     """`held` counts the connections that the user has, and `waiters` are its entries in the order of arrival."""
 
+    id: Hashable | None
     held: int = 0
     waiters: "list[Waiter]" = []
 
@@ -66,28 +63,29 @@ class Queue:
         self.size = 0
         self.share = share
         self._batch_share = batch_share
-        self.batches = User()
+        self.batches = User(None)
         """Stands for the users of batched reads. It has no share of the pool; `held` is compared with `batch_share`."""
         self._turns: deque[User] = deque()
         self._users: dict[Hashable | None, User] = {None: self.batches}
-        self._kept_users = KEPT_USERS
 
     def __len__(self) -> int:
         return len(self.batches.waiters) + sum(len(user.waiters) for user in self._turns)
 
-    def user(self, key: Hashable | None) -> User:
+    def user(self, id: Hashable | None) -> User:
         """The user with this id; None stands for batched reads."""
-        user = self._users.get(key)
+        user = self._users.get(id)
         if user is None:
-            if len(self._users) >= self._kept_users:
-                self._drop_users()
-            user = self._users[key] = User()
+            user = self._users[id] = User(id)
         return user
 
-    def _drop_users(self) -> None:
-        needed = {key: user for key, user in self._users.items() if user.held or user.waiters}
-        self._users = {None: self.batches} | needed
-        self._kept_users = KEPT_USERS + len(needed)  # else each new user could look for others to drop
+    def forget(self, user: User) -> None:
+        """Drop a user who neither holds a connection nor waits for one.
+
+        Kept for the user's next request, the objects of many users would not fit the processor's cache: new ones cost
+        a request less.
+        """
+        if not user.held and not user.waiters and user is not self.batches:
+            self._users.pop(user.id, None)
 
     def put(self, waiter: Waiter) -> None:
         """Append an entry."""
@@ -106,6 +104,7 @@ class Queue:
         self.size -= waiter.size
         if not user.waiters and user is not self.batches:
             self._turns.remove(user)
+            self.forget(user)
         return True
 
     def pop(self) -> Waiter | None:

@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from service.db.connection import Connection
 from service.db.database import Database
-from service.db.queue import KEPT_USERS, Queue, User, Waiter
+from service.db.errors import PoolTimeout
+from service.db.queue import Queue, User, Waiter
 from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.tasks.handlers import CREATE_TASK
@@ -108,16 +110,39 @@ def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> No
 
 
 def test_queue_forgets_only_users_who_neither_hold_nor_wait(queue: Queue) -> None:
-    holder, waiting, idle = queue.user("holder"), queue.user("waiting"), queue.user("idle")
+    holder, waiting, idle = users = [queue.user(id) for id in ("holder", "waiting", "idle")]
     holder.held = 1
     wait(queue, waiting)
-    for number in range(KEPT_USERS):
-        queue.user(number)
+    for user in (*users, queue.batches):
+        queue.forget(user)
 
     assert queue.user(None) is queue.batches
     assert queue.user("holder") is holder
     assert queue.user("waiting") is waiting
     assert queue.user("idle") is not idle
+
+
+def wait_for_connections(pool: Database, count: int) -> list[asyncio.Task[Connection]]:
+    return [asyncio.create_task(pool.acquire(uuid4())) for _ in range(count)]
+
+
+async def test_queue_keeps_no_user_however_a_request_ends(database: str) -> None:
+    async with opened(database, pool_min_size=1, pool_max_size=1, acquire_timeout=0.2) as pool:
+        connection = pool.take(uuid4())
+        assert connection
+        late, left = wait_for_connections(pool, 2)
+        await asyncio.sleep(0)
+        left.cancel()
+        with pytest.raises(PoolTimeout):
+            await late
+        gone, served, last = wait_for_connections(pool, 3)
+        await asyncio.sleep(0)
+        gone.cancel()  # its task has no time to leave the queue before the release
+        pool.release(connection)
+        served.cancel()  # the connection was given to it, and goes on to the last
+        pool.release(await last)
+
+        assert list(pool.queue._users) == [None]
 
 
 async def test_entry_behind_one_that_starts_gets_an_idle_connection_at_once(database: str) -> None:
