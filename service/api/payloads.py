@@ -121,7 +121,7 @@ class JSONBody(Generic[T]):
         """A problem for a body that msgspec cannot parse.
 
         It rejects half of a surrogate pair with the words that it has for malformed JSON. Python's parser accepts one,
-        which tells the two apart.
+        which tells the two apart. Only members that hold text have a message of their own for it.
         """
         if b"\\ud" in body.lower():
             try:
@@ -129,7 +129,8 @@ class JSONBody(Generic[T]):
             except (ValueError, RecursionError):
                 members = None
             for name, value in members.items() if isinstance(members, dict) else ():
-                if isinstance(value, str) and not value.isascii() and not _is_encodable(value):
+                has_message = f"body.{name}.surrogate" in self._messages
+                if has_message and isinstance(value, str) and not _is_encodable(value):
                     return invalid(["body", name], "surrogate", self._messages)
         return invalid(["body"], "json_invalid")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from service.tasks.types import CompleteTask, CreateTask, UpdateTask
 from tests.fuzz import examples
 from tests.fuzz.examples import near, values
 from tests.fuzz.tally import Line, Tally, documented
@@ -36,7 +37,7 @@ MEMBERS = {
     "description": texts | st.none() | values,
     "completed": st.booleans() | values,
     "id": values,
-    "more": values,
+    "more": texts | values,
 }
 
 
@@ -60,6 +61,10 @@ def chunked(body: bytes, size: int) -> bytes:
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
     """Send each body to an operation that has one, whole or in chunks."""
+    bodies_of = {"create_task": CreateTask, "update_task": UpdateTask, "complete_task": CompleteTask}
+    what_to_do = "READ, GOOD, MEMBERS and is_good() in tests/fuzz/bodies.py must have each member that a body may have"
+    assert {operation: set(body.__struct_fields__) for operation, body in bodies_of.items()} == READ, what_to_do
+    assert set[str]().union(*READ.values()) <= GOOD.keys() & MEMBERS.keys(), what_to_do
     allowed = documented(target)
 
     with Line(target.address, tally) as line:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
+from service.tasks.types import Task
 from tests.serving import Api, Caller, serving
 
 MEMBERS = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
@@ -24,6 +26,14 @@ def errors(response: Any) -> dict[str, str]:
     return {".".join(error["loc"]): error["type"] for error in document["errors"]}
 
 
+def assert_types(content: bytes, type: Any) -> None:
+    """Assert that each value has the type of its field in Task."""
+    try:
+        msgspec.json.decode(content, type=type)
+    except msgspec.ValidationError as error:
+        pytest.fail(f"{error}: encode_task() and encode_tasks() in service/tasks/types.py must convert this column")
+
+
 # create_task
 
 
@@ -32,7 +42,10 @@ def test_create_task_answers_201_with_the_task_and_its_location(ada: Caller) -> 
 
     task = response.json()
     assert response.status_code == 201
-    assert list(task) == MEMBERS
+    assert list(task) == MEMBERS, "MEMBERS must be the fields of Task in service/tasks/types.py, in their order"
+    assert None not in task.values(), "create the task with a value for each member, so that each type is compared"
+    assert_types(response.content, Task)
+    assert_types(ada.list().content, list[Task])
     assert response.headers["location"] == f"{ada.tasks}/{task['id']}"
     assert ada.get(task["id"]).json() == task
     assert (task["user_id"], task["title"], task["description"], task["completed"]) == (
@@ -157,6 +170,27 @@ def test_create_task_names_half_a_surrogate_pair(ada: Caller, member: str, half:
     body = json.dumps({"title": "x", member: "HALF"}).replace("HALF", half)
 
     assert errors(ada.request("POST", ada.tasks, content=body)) == {f"body.{member}": "surrogate"}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        r'"other": "\ud83d"',
+        r'"other": {"title": "\ud83d"}',
+        r'"other": ["\ud83d"]',
+        r'"\ud83d": "\ud83d"',
+        r'"completed": "\ud83d"',
+        r'"title.surrogate": "\ud83d"',
+    ],
+)
+def test_body_with_half_a_surrogate_pair_in_another_place_is_invalid(ada: Caller, method: str, member: str) -> None:
+    task = f"{ada.tasks}/{ada.create(title='x').json()['id']}"
+    path = {"POST": ada.tasks, "PUT": task, "PATCH": f"{task}/complete"}[method]
+    body = f'{{"title": "y", {member}}}'
+
+    assert errors(ada.request(method, path, content=body)) == {"body": "json_invalid"}
+    assert [each["title"] for each in ada.list().json()] == ["x"]
 
 
 def test_create_task_takes_the_last_of_duplicate_members(ada: Caller) -> None:
