@@ -76,7 +76,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     measured = settings.server_timing or settings.metrics_port or settings.log_level in ("debug", "info")
     database = Database(settings, add_database_time if measured else None)
     readiness = Health(settings, database, authenticator)
-    failures = FailureLog()
+    failures = FailureLog(lambda: database.failure)
     metrics = Metrics(settings, authenticator, database, failures, output)
     log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
     dependencies = Dependencies(settings, authenticator, database, log, failures, signing_keys(settings))

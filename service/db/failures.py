@@ -5,15 +5,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from service.db.errors import UnsuitableServer
+from service.db.errors import DatabaseUnavailable, UnsuitableServer
 
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 10.0
 """The same failure of the same operation is logged at most once in this time."""
 
+MESSAGE_LENGTH = 300
+"""The most characters of a server's message in a description."""
+
 REMEDIES = {
     "08": "Check the address in DATABASE_URL, and the server's log.",
+    "08P01": "Behind a pooler, compare DATABASE_URL with its databases, users, TLS and limits, and see its log.",
     "0A000": "A migration changed a table: if this goes on behind a pooler, run RECONNECT on it.",
     "25006": "The database is read-only: point DATABASE_URL at the primary, or free the disk.",
     "26000": "The pooler keeps no prepared statements: set PREPARED_STATEMENTS=false.",
@@ -48,15 +52,24 @@ REMEDIES = {
 }
 """The remedy for an operator, by exception or by the longest prefix of the SQLSTATE (PostgreSQL manual, appendix A)."""
 
-WITHOUT_VALUES = ("0A", "25", "26", "28", "3D", "3F", "42", "53", "55", "57", "58")
+WITHOUT_VALUES = ("08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "55", "57", "58")
 """Classes of SQLSTATE with messages that are safe to log: they name relations, columns and roles, but no values."""
 
 
 class FailureLog:
-    """Logs failures of the database, and counts them in `counts` by SQLSTATE, or by exception where there is none."""
+    """Logs failures of the database, and counts them in `counts` by SQLSTATE, or by exception where there is none.
 
-    def __init__(self, log_seconds: float = LOG_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+    `connection_failure` returns why the last attempt to connect failed: the cause of each DatabaseUnavailable.
+    """
+
+    def __init__(
+        self,
+        connection_failure: Callable[[], Exception | None] = lambda: None,
+        log_seconds: float = LOG_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.counts: Counter[str] = Counter()
+        self._connection_failure = connection_failure
         self._log_seconds = log_seconds
         self._clock = clock
         self._logged_at: dict[tuple[str, str], float] = {}
@@ -65,24 +78,26 @@ class FailureLog:
     def note(self, operation: str, error: BaseException) -> None:
         """Count a failure of `operation`, and log it unless the same failure was logged just now."""
         cause = _cause(error)
-        sqlstate = _sqlstate(cause)
-        reason = sqlstate or type(cause).__name__
+        reason = _sqlstate(cause) or type(cause).__name__
         self.counts[reason] += 1
         failure, now = (operation, reason), self._clock()
         if now - self._logged_at.get(failure, float("-inf")) < self._log_seconds:
             self._unlogged[failure] += 1
             return
         self._logged_at[failure] = now
+        prefix = ""
+        if isinstance(cause, DatabaseUnavailable) and (refused := self._connection_failure()):
+            prefix, cause = "no connection to the database: ", refused
         members = {
             "operation": operation,
-            "sqlstate": sqlstate,
+            "sqlstate": _sqlstate(cause),
             "constraint": getattr(cause, "constraint_name", None),
             "relation": getattr(cause, "table_name", None),
             "remedy": remedy(cause),
             "repeats": self._unlogged.pop(failure, None),
         }
         given = {name: value for name, value in members.items() if value}
-        logger.warning("%s failed: %s", operation, description(cause), extra={"members": given})
+        logger.warning("%s failed: %s%s", operation, prefix, description(cause), extra={"members": given})
 
 
 def description(error: BaseException) -> str:
@@ -91,7 +106,7 @@ def description(error: BaseException) -> str:
     # RAISE of PL/pgSQL may combine any SQLSTATE with a message that has values.
     raised = getattr(error, "server_source_function", None) == "exec_stmt_raise"
     if sqlstate and sqlstate.startswith(WITHOUT_VALUES) and not raised:
-        return f"{error.args[0]} ({sqlstate})"  # without DETAIL and HINT
+        return f"{str(error.args[0])[:MESSAGE_LENGTH]} ({sqlstate})"  # without DETAIL and HINT
     if isinstance(error, UnsuitableServer):
         return str(error)
     if isinstance(error, OSError) and str(error):

@@ -8,8 +8,8 @@ from typing import Any, LiteralString
 import asyncpg
 import pytest
 
-from service.db.errors import PoolTimeout
-from service.db.failures import REMEDIES, FailureLog, remedy
+from service.db.errors import ConnectTimeout, DatabaseUnavailable, PoolTimeout
+from service.db.failures import MESSAGE_LENGTH, REMEDIES, FailureLog, remedy
 from tests.database import locked
 from tests.serving import serving, until
 
@@ -58,6 +58,46 @@ def test_failure_without_an_sqlstate_is_logged_by_its_exception(database: str, p
     assert "STATEMENT_TIMEOUT" in failures(printed)[0]["remedy"]
 
 
+def postgres_error(sqlstate: str, message: str) -> Exception:
+    error: Exception = asyncpg.PostgresError.new({"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": message})
+    return error
+
+
+@pytest.mark.parametrize(
+    ("refused", "message", "sqlstate"),
+    [
+        (postgres_error("08P01", "no such database: x"), "no such database: x (08P01)", "08P01"),
+        (postgres_error("08P01", "x" * 1000), f"{'x' * MESSAGE_LENGTH} (08P01)", "08P01"),
+        (ConnectTimeout(), "ConnectTimeout", None),
+    ],
+)
+def test_failure_to_connect_is_logged_with_what_refused_the_connection(
+    caplog: pytest.LogCaptureFixture, refused: Exception, message: str, sqlstate: str | None
+) -> None:
+    log = FailureLog(lambda: refused)
+    log.note("get_task", DatabaseUnavailable())
+
+    (record,) = caplog.records
+    assert record.getMessage() == f"get_task failed: no connection to the database: {message}"
+    assert record.members.get("sqlstate") == sqlstate  # type: ignore[attr-defined]
+    assert record.members["remedy"] == remedy(refused)  # type: ignore[attr-defined]
+    assert log.counts == {"DatabaseUnavailable": 1}
+
+
+def test_request_that_has_no_connection_is_logged_with_what_refused_it(
+    database: str, rows: Rows, printed: Path
+) -> None:
+    (name,) = rows("select current_database()")[0]
+    url = database.replace(name, f"{name}_absent")
+    with serving(database_url=url, log_level="warning", acquire_timeout=0.2) as api:
+        assert api.caller().list().status_code == 503
+        until(lambda: failures(printed))
+    (line,) = failures(printed)
+
+    assert line["message"].startswith("list_tasks failed: no connection to the database: database ")
+    assert line["message"].endswith("does not exist (3D000)")
+
+
 def test_failure_that_a_trigger_raises_shows_no_value(database: str, rows: Rows, printed: Path) -> None:
     rows(
         "create function fail() returns trigger language plpgsql as "
@@ -90,6 +130,6 @@ def test_failure_is_logged_once_in_an_interval_with_the_number_of_its_repeats(
 
 @pytest.mark.parametrize("sqlstate", ["08006", "25006", "26000", "28P01", "42501", "42883", "53300", "55P03", "57P01"])
 def test_failure_has_the_remedy_of_its_longest_prefix(sqlstate: str) -> None:
-    error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "x"})
+    longest = max((key for key in REMEDIES if sqlstate.startswith(key)), key=len)
 
-    assert remedy(error) == REMEDIES[max((key for key in REMEDIES if sqlstate.startswith(key)), key=len)]
+    assert remedy(postgres_error(sqlstate, "x")) == REMEDIES[longest]
