@@ -20,6 +20,16 @@ begin
         create domain task_time as timestamptz constraint task_times_have_four_digit_years check (
             value >= '0001-01-01 00:00:00+00' and value < '10000-01-01 00:00:00+00'
         );
+    elsif not exists (
+        select
+        from pg_type
+        join pg_constraint on pg_constraint.contypid = pg_type.oid
+        where pg_type.oid = to_regtype('task_time')
+            and pg_type.typbasetype = 'timestamptz'::regtype
+            and pg_constraint.conname = 'task_times_have_four_digit_years'
+    ) then
+        raise exception 'there is a type task_time already, which this service did not make'
+            using hint = 'Rename it, or give the role of DATABASE_URL a search_path with a schema of this service''s own.';
     end if;
 end
 $$;

@@ -335,6 +335,26 @@ def test_migrate_beside_a_tasks_table_of_another_program_says_what_to_do(
         migrate(empty_database)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create type task_time as enum ('x')",
+        "create domain task_time as text",
+        "create domain task_time as timestamptz",
+        "create domain task_time as timestamp constraint task_times_have_four_digit_years check (value > '0001-01-01')",
+        "create table task_time ()",
+    ],
+)
+def test_migrate_beside_a_type_of_another_program_says_what_to_do(
+    empty_database: str, connection: Connection, made: str
+) -> None:
+    connection.execute(made.encode())
+
+    with pytest.raises(MigrationError, match=r"^0002\.create-tasks: .* type task_time already[^\0]*Rename it"):
+        migrate(empty_database)
+    assert "tasks" not in tables(connection)
+
+
 def test_rollback_keeps_a_users_table_of_another_owner(empty_database: str, connection: Connection) -> None:
     migrate(empty_database)
     connection.execute("comment on table users is 'Kept by the authentication service.'")
