@@ -22,6 +22,11 @@ BUDGET = re.compile(r"(\d+) buffers?(?: and (\d+) a row)?(, no sort)?")
 JUDGED_ROWS = 10_000
 """Plans are checked from this number of tasks on: PostgreSQL rightly scans a smaller table without its indexes."""
 
+UNPROTECTED = (
+    "row-level security is off, although its functions are there: run roles/row-level-security.sql, or "
+    "roles/functions.rollback.sql if no instance has ROW_LEVEL_SECURITY=true"
+)
+
 COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -52,7 +57,7 @@ class Report(msgspec.Struct):
     time: datetime
     notes: list[str]
     findings: list[str]
-    """Costs and plans that exceed what the headers of sql/ allow, one sentence each."""
+    """What should be changed, one sentence each: costs and plans beyond the headers of sql/, and missing policies."""
     statements: list[StatementReport]
     tables: list[Row]
     connections: list[Row]
@@ -80,13 +85,17 @@ def collect(database_url: str) -> Report:
         except psycopg.errors.LockNotAvailable:
             tables = []
             notes.append("No sizes: a table is locked in access exclusive mode.")
+        security = _rows(connection, "row_level_security")[0]
         judged = any(table["name"] == "tasks" and table["row_count"] >= JUDGED_ROWS for table in tables)
         return Report(
             location(database_url),
             str(connection.info.parameter_status("server_version")),
             datetime.now(UTC),
             notes,
-            [finding for statement in statements for finding in findings(statement, plans=judged)],
+            [
+                *([UNPROTECTED] if security["has_functions"] and not security["enabled"] else []),
+                *(finding for statement in statements for finding in findings(statement, plans=judged)),
+            ],
             statements,
             tables,
             connections,

@@ -18,7 +18,7 @@ from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.dev.database import SEED, SEEDED, SERVER_SETTINGS, add_extension
 from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
-from service.report.collect import StatementReport, collect, findings, normalized
+from service.report.collect import UNPROTECTED, StatementReport, collect, findings, normalized
 from service.report.render import as_html, as_text
 from service.settings import ROOT
 from tests.database import locked
@@ -165,6 +165,16 @@ def test_report_counts_the_functions_of_row_level_security(used_database: str) -
         connection.execute(Statement("get_task").call.encode(), (UUID(int=1), UUID(int=2)))
 
     assert calls() == before + 1
+
+
+def test_row_level_security_that_is_off_beside_its_functions_is_a_finding(database: str) -> None:
+    assert collect(database).findings == []
+    with psycopg.connect(for_psycopg(database), autocommit=True) as connection:
+        connection.execute("create function get_task() returns void language sql as ''")
+        connection.execute("comment on function get_task is 'A statement of the task service.'")
+        assert collect(database).findings == [UNPROTECTED]
+        connection.execute("alter table tasks enable row level security")
+        assert collect(database).findings == []
 
 
 def test_report_without_pg_stat_statements_says_how_to_get_it(database: str) -> None:
