@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import accumulate
+from math import inf
 
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, make_asgi_app
@@ -16,12 +17,13 @@ from prometheus_client.registry import Collector
 from uvicorn.server import ServerState
 
 from service.auth.authenticator import Authenticator
+from service.db.connections import CLOSE_SECONDS
 from service.db.database import Database
 from service.db.failures import FailureLog
 from service.edge.limits import Limits
 from service.edge.protocol import HTTPProtocol
 from service.edge.state import EdgeState
-from service.observability.log import Output
+from service.observability.log import STOP_SECONDS, Output
 from service.settings import Settings
 from service.version import VERSION, commit
 
@@ -176,7 +178,9 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     app_state = {"edge": EdgeState(Limits(), Counter())}
     protocol = partial(HTTPProtocol, config=config, server_state=state, app_state=app_state)
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
-    listener = await _listen(protocol, settings.host, ports)
+    # After SIGHUP, the worker that is replaced has its port until it has stopped.
+    stop = settings.shutdown_delay + settings.shutdown_timeout + 2 * CLOSE_SECONDS + STOP_SECONDS
+    listener = await _listen(protocol, settings.host, ports, warn_after=stop if settings.workers > 1 else 0.0)
     try:
         await asyncio.get_running_loop().create_future()
     finally:
@@ -185,14 +189,15 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
             connection.shutdown()
 
 
-async def _listen(protocol: Callable[[], HTTPProtocol], host: str, ports: range) -> asyncio.Server:
+async def _listen(protocol: Callable[[], HTTPProtocol], host: str, ports: range, warn_after: float) -> asyncio.Server:
+    """Listen on the first free port. Logs a warning if there is none for `warn_after` seconds."""
     loop = asyncio.get_running_loop()
-    warned = False
+    warn_at = loop.time() + warn_after
     while True:
         for port in ports:
             with suppress(OSError):
                 return await loop.create_server(protocol, host, port)
-        if not warned:
-            logger.warning("no metrics yet: none of the ports from METRICS_PORT on, one for each of WORKERS, is free")
-        warned = True
+        if loop.time() >= warn_at:
+            logger.warning("no metrics: free one of the WORKERS ports from METRICS_PORT on, or change METRICS_PORT")
+            warn_at = inf
         await asyncio.sleep(RETRY_SECONDS)

@@ -3,11 +3,13 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -232,7 +234,8 @@ def test_metrics_have_a_port_for_each_worker_and_its_replacement(database: str) 
         "WORKERS": "2",
         "SHUTDOWN_DELAY": "0",
     }
-    with subprocess.Popen([sys.executable, "-m", "service", "serve"], cwd=ROOT, env=environment) as service:
+    command = [sys.executable, "-m", "service", "serve"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as service:
         try:
             until(lambda: len(owners(service.pid, first)) == 2)
             before = owners(service.pid, first)
@@ -241,7 +244,18 @@ def test_metrics_have_a_port_for_each_worker_and_its_replacement(database: str) 
             until(lambda: len(owners(service.pid, first) - before) == 2)
         finally:
             service.terminate()
+            printed = service.communicate()[0]
     assert service.returncode == 0
+    assert "no metrics" not in printed
+
+
+def test_metrics_without_a_free_port_are_a_warning(database: str, printed: Path) -> None:
+    port = free_port(1)
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        serving(database_url=database, metrics_port=port, log_level="warning"),
+    ):
+        until(lambda: "no metrics: free one of the WORKERS ports" in printed.read_text())
 
 
 @pytest.mark.parametrize(("first", "workers"), [("4000", "1"), ("3999", "2"), ("65535", "2")])
