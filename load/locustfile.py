@@ -281,14 +281,16 @@ class Run:
         self.measuring = False  # true from the first stage on
         self.tokens: Iterator[str] = iter(())
         self.runner: Runner | None = None
+        self.begun: set[str] = set()  # the stages that were measured, whether or not they have requests
         self.ready_elsewhere: dict[str, int] = {}  # by worker, in the master
         self.results: dict[tuple[str, str], Times] = defaultdict(Times)  # by stage and operation
         self.service = "unknown"
 
     def ready_users(self) -> int:
-        """How many users are set up, in this process and its workers."""
+        """How many users are set up, in this process and its workers. A user that is no Client needs no set-up."""
         users = [greenlet.args[0] for greenlet in self.runner.user_greenlets if greenlet.args]
-        return sum(user.is_ready for user in users) + sum(self.ready_elsewhere.values())
+        ready = [user for user in users if not isinstance(user, Client) or user.is_ready]
+        return len(ready) + sum(self.ready_elsewhere.values())
 
     def drain(self) -> list[Any]:
         """The results in a form that locust's messages can hold."""
@@ -366,6 +368,7 @@ def on_stage(environment: Environment, stage: str) -> None:
     if stage and not RUN.measuring:
         RUN.measuring = True
         environment.stats.reset_all()  # locust's tables and charts leave out the warm-up too
+    RUN.begun.add(stage)
     RUN.stage = stage
 
 
@@ -460,6 +463,7 @@ def set_tokens(tokens: list[str]) -> None:
 def on_test_start(environment: Environment, **_: Any) -> None:
     """Starts a run without results. The master gives each worker its own tokens before users start."""
     RUN.stage, RUN.measuring = "", False
+    RUN.begun.clear()
     RUN.ready_elsewhere.clear()
     RUN.results.clear()
     runner = environment.runner
@@ -521,7 +525,8 @@ def table_of(stages: list[Stage], tolerance: float) -> list[list[str]]:
 def reasons_to_fail(table: list[list[str]], stages: list[Stage], exceptions: int) -> list[str]:
     measured = {row[0] for row in table}
     absent = [stage.name for stage in stages if stage.name not in measured]
-    reasons = [f"stage {name} was not measured: the run ended before all its users were running" for name in absent]
+    early, idle = "the run ended before all its users were running", "no user of class Client sent a request"
+    reasons = [f"stage {name} was not measured: {idle if name in RUN.begun else early}" for name in absent]
     reasons += [f"{row[1]} in stage {row[0]}: {row[-1]}" for row in table if row[-1] in ("errors", "too slow")]
     return reasons + [f"{exceptions} exceptions in the locustfile"] * bool(exceptions)
 

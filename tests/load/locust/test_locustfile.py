@@ -116,6 +116,41 @@ def test_locust_fails_when_the_run_ends_before_all_users_run(api: Api, tokens: P
     )
 
 
+OTHER_USER = """
+from locust import HttpUser, constant, task
+
+class Visitor(HttpUser):
+    weight = 8
+    wait_time = constant(0.1)
+
+    @task
+    def visit(self):
+        self.client.get("/livez")
+"""
+
+
+@pytest.mark.parametrize("shape", [["--shape", "smoke"], []])
+@pytest.mark.parametrize(
+    ("users", "verdict"),
+    [
+        (["Page", "Visitor"], "passed"),
+        (["Visitor"], "FAILED: stage {} was not measured: no user of class Client sent a request"),
+    ],
+)
+def test_locust_does_not_judge_users_of_another_class(
+    api: Api, tokens: Path, users: list[str], verdict: str, shape: list[str]
+) -> None:
+    (tokens.parent / "visitor.py").write_text(OTHER_USER)
+    files = ["-f", f"{ROOT / 'load' / 'locustfile.py'},visitor.py"]
+
+    options = [*shape, "-u", "20", "-r", "20", "-t", "3", "--think-time", "0.1", "--tolerance", "100"]
+    done = against(api, tokens, *files, *options, *users)
+
+    assert done.stdout.splitlines()[-1] == verdict.format(shape[-1] if shape else "load"), done.stdout + done.stderr
+    assert re.search(r"^GET +/livez +\d+ +0\(", done.stderr, re.MULTILINE), done.stderr  # locust's own table
+    assert "Traceback" not in done.stderr
+
+
 def test_ci_example_runs_as_it_stands(api: Api, tokens: Path) -> None:
     """All steps of the job for a deployment but the installation, with a shorter time and with wide bounds."""
     for name in (".venv-load", "load"):
