@@ -87,7 +87,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
         if absent and not sockets:
             raise absent
     except OSError as error:
-        raise SystemExit(f"error: cannot listen on {host} port {port}: {error.strerror}") from None
+        remedy = f". Choose another port, such as PORT={port + 1}" if error.errno == errno.EADDRINUSE else ""
+        raise SystemExit(f"error: cannot listen on {host} port {port}: {error.strerror}{remedy}") from None
     return sockets
 
 

@@ -3,20 +3,17 @@
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from uuid import UUID, uuid5
-
-import watchfiles
 
 from service.auth.authenticator import issue_token
 from service.db.migrations import MigrationError, migrate, missing
 from service.db.url import location
 from service.dev.database import DATA, SEEDED, SERVER_SETTINGS, add_extension, with_dotenv
 from service.dev.postgres import PostgresError, embedded_postgres
-from service.server import serve
+from service.server import bind, serve
 from service.settings import ROOT, Settings, read_settings
 
 LOOPBACK_ORIGINS = ",".join(
@@ -61,15 +58,15 @@ def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: boo
                     "tasks"
                 )
             settings = read_settings(values)
-            family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-            socket.create_server(
-                (settings.host, settings.port), family=family
-            ).close()  # fails now if the port is taken
+            for sock in bind(settings.host, settings.port):  # fails now if the port is taken
+                sock.close()
             _bring_up_to_date(settings.database_url, migrate_given or not given)
             if not given:
                 add_extension(settings.database_url)
             print(_welcome(settings), flush=True)
             if reload:
+                import watchfiles  # here, so that the other commands do not need it
+
                 watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_in_child, args=(settings,))
             else:
                 serve(settings)

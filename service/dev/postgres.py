@@ -48,7 +48,10 @@ def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, however this process ends
         except BlockingIOError:
-            raise PostgresError(f"{folder} is in use: is `make dev` running in another terminal?") from None
+            raise PostgresError(
+                f"{folder} is in use: is `make dev` running in another terminal? "
+                "Stop it first, even to use another PORT."
+            ) from None
         _stop_leftover(folder)
         account = _account(folder)
         if not folder.exists():

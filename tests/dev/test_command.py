@@ -117,7 +117,7 @@ def test_dev_refuses_to_run_twice_and_recovers_from_a_kill(project: Path) -> Non
     with serving(project) as first:
         task = first.call(first.token, "Buy milk")
         with start(project, "dev") as second:
-            assert "in use" in second.communicate()[0]
+            assert "postgres is in use: is `make dev` running in another terminal?" in second.communicate()[0]
             assert second.returncode == 1
         postgres = postgres_of(project)
         first.stop(signal.SIGKILL)
@@ -198,12 +198,18 @@ def test_token_count_prints_a_token_for_each_of_the_same_users(project: Path) ->
     assert subjects() == subjects()
 
 
+def test_token_needs_no_watchfiles(project: Path) -> None:
+    (project / "watchfiles.py").write_text("raise ModuleNotFoundError(name='watchfiles')")
+    with start(project, "token", JWT_SECRET=SECRET) as command:
+        assert jwt.decode(command.communicate()[0].strip(), SECRET, algorithms=["HS256"])
+
+
 def test_dev_names_the_port_that_is_taken(project: Path, empty_database: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with start(project, "dev", DATABASE_URL=empty_database, PORT=port) as command:
             printed = command.communicate()[0]
-    assert re.search(rf"error: .*already in use.*{port}", printed)
+    assert f"port {port}: Address already in use. Choose another port, such as PORT={int(port) + 1}\n" in printed
     assert command.returncode == 1
 
 
