@@ -49,7 +49,13 @@ VALUES = {
     "description": "A text",
     "pattern": "[Mm]ilk",
     "set_description": True,
+    "size": PAGE,
+    "window": WINDOW,
+    "versions": ["1", "2", "3"],
+    "fingerprint": 1,
+    "version": 1,
 }
+"""The arguments of statements, by the parameter's name. Ids and the start of a page are those of each run."""
 
 
 def fill(url: str, tasks: int) -> None:
@@ -104,8 +110,7 @@ async def statements(backend: Backend) -> None:
                 known["id"] = start[1]
             if statement.name == "create_task_once":
                 known["id"] = uuid4()
-            constants = {"size": PAGE, "window": WINDOW, "versions": ["1", "2", "3"], "fingerprint": 1, "version": 1}
-            values = tuple((known | VALUES | constants)[name] for name in names)
+            values = tuple((known | VALUES)[name] for name in names)
             if number % 10 == 0:
                 buffers.append(await touched(backend.connection, statement.text, values))
             times.append(await backend.cpu(prepared, values))

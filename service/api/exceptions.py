@@ -60,7 +60,10 @@ CONSTRAINTS = {
     "task_title_not_blank": INVALID,
     "task_times_have_four_digit_years": UNEXPECTED,
 }
-"""Constraints of the database. The API checks the title first, and sets the times: only a bug can violate those."""
+"""Constraints of the database: INVALID if a value of a client violates it, UNEXPECTED if only a bug can.
+
+The API checks the title first.
+"""
 
 SHARD = re.compile(r"_\d+$")
 """The end of a constraint's name that Citus reports: task_belongs_to_user_102040 is the constraint of a shard."""

@@ -129,9 +129,10 @@ class Cycle:
         self._complete(b"".join(parts))
 
     def send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response, whose length `headers` tell, unless it would have to wait.
+        """Send a whole response; `headers` has its length.
 
-        Returns whether it is sent. Otherwise nothing is, and the messages are to be sent.
+        Returns False, and sends nothing, while writing is paused or after the client has disconnected. The caller then
+        sends the two messages.
         """
         if self.flow.write_paused or self.disconnected:
             return False

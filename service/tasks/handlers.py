@@ -53,6 +53,8 @@ async def create_task(request: Request) -> Response:
         return _created(request, row, FIRST_VERSION)
     if not is_idempotency_key(key):
         raise invalid("header", "Idempotency-Key", "value")
+    # Add a new member to the fingerprint only where a body has it: otherwise the fingerprint of every older body
+    # changes, and a retry after an upgrade is 422.
     fingerprint = int.from_bytes(blake2b(encode(values), digest_size=8).digest(), signed=True)
     id = uuid5(request.user.id, key.decode())  # the same key of the same user gives the same id
     version = randbits(30) + 1  # create_task_once.sql says why it is random

@@ -154,7 +154,9 @@ async def test_problem_for_each_constraint(database: str, rows: Rows) -> None:
         select conname from pg_constraint
         where contype in ('c', 'f') and (conrelid = 'tasks'::regclass or contypid = 'task_time'::regtype)
     """)
-    assert {name for (name,) in named} == CONSTRAINTS.keys()
+    assert {name for (name,) in named} == CONSTRAINTS.keys(), (
+        "CONSTRAINTS in service/api/exceptions.py must have each constraint of tasks, and no other name"
+    )
 
     user_id = uuid4()
     rows("insert into users values (%s)", user_id)

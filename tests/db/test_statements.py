@@ -16,6 +16,7 @@ from pglast import ast as sql_ast
 from pglast import parse_sql
 from pglast.visitors import Ancestor, Visitor
 
+from bench import pgbench, scale
 from service.app import ROUTES
 from service.db.statements import FOLDER, tenant_statements
 from service.db.url import for_asyncpg, for_psycopg
@@ -126,10 +127,17 @@ async def plan(connection: Any, file: Path, mode: str, user_id: str, options: st
     start = "infinity" if file.stem.endswith("desc") else "-infinity"
     known = {"user_id": user_id, "id": task_id, "window": WINDOW, "size": PAGE}
     others = {"bool": "true", "text": "some text", "text[]": "{1}", "int8": 1, "int4": 1, "timestamptz": start}
-    values = ", ".join(f"'{known.get(name) or others[kind]}'" for name, kind in header(file).parameters)
+    parameters = header(file).parameters
+    assert {kind for _, kind in parameters} <= {"uuid", *others}, "add a value of the parameter's type to `others`"
+    values = ", ".join(f"'{known.get(name) or others[kind]}'" for name, kind in parameters)
     await connection.execute(f"set plan_cache_mode = force_{mode}_plan; prepare planned as {file.read_text()}")
-    text = await connection.fetchval(f"explain ({options}, format json) execute planned{values and f'({values})'}")
-    await connection.execute("deallocate planned")
+    try:
+        async with connection.transaction():  # in an outer transaction it is a savepoint, so that `deallocate` can run
+            text = await connection.fetchval(
+                f"explain ({options}, format json) execute planned{values and f'({values})'}"
+            )
+    finally:
+        await connection.execute("deallocate planned")
     found: dict[str, Any] = json.loads(text)[0]["Plan"]
     return found
 
@@ -149,14 +157,18 @@ async def test_header_names_the_file(file: Path) -> None:
 async def test_header_has_the_parameters_types(connection: Any, file: Path) -> None:
     prepared = await connection.prepare(file.read_text())
 
-    assert [kind for _, kind in header(file).parameters] == [kind.name for kind in prepared.get_parameters()]
+    assert [kind for _, kind in header(file).parameters] == [kind.name for kind in prepared.get_parameters()], (
+        f"the header of {file.name} must name the parameters that the statement has"
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=named)
 async def test_header_has_the_columns_and_their_types(connection: Any, file: Path) -> None:
     prepared = await connection.prepare(file.read_text())
 
-    assert header(file).columns == [(column.name, column.type.name) for column in prepared.get_attributes()]
+    assert header(file).columns == [(column.name, column.type.name) for column in prepared.get_attributes()], (
+        f"the header of {file.name} must name the columns that the statement returns"
+    )
 
 
 @pytest.mark.parametrize("user_id", [HEAVY, LIGHT, NEW], ids=["heavy", "light", "new"])
@@ -250,7 +262,20 @@ def test_statement_of_every_file_but_the_probe_takes_the_user_first() -> None:
 def test_columns_of_a_statement_that_returns_tasks_start_with_the_fields_of_a_task(file: Path) -> None:
     fields = Task.__struct_fields__
 
-    assert [name for name, _ in header(file).columns[: len(fields)]] == list(fields)
+    assert [name for name, _ in header(file).columns[: len(fields)]] == list(fields), (
+        f"{file.name} must return the fields of Task in service/tasks/types.py first, in their order"
+    )
+
+
+@pytest.mark.parametrize("file", OF_USERS, ids=named)
+def test_benchmarks_have_a_value_for_each_parameter(file: Path) -> None:
+    names = {name for name, _ in header(file).parameters}
+
+    assert names <= scale.VALUES.keys() | {"user_id", "id", "created_at", "updated_at"}, (
+        "add it to bench/scale.py, VALUES"
+    )
+    if file.stem in pgbench.STATEMENTS.values():
+        assert names <= pgbench.PARAMETERS.keys(), "add it to bench/pgbench.py, PARAMETERS"
 
 
 @pytest.mark.parametrize("file", OF_USERS, ids=named)

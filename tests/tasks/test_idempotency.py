@@ -64,6 +64,15 @@ def test_create_task_with_the_same_meaning_in_other_bytes_is_the_same(ada: Calle
     assert "idempotent-replayed" in create(ada, "k", completed=False, unknown=1).headers
 
 
+def test_fingerprint_of_a_body_is_that_of_earlier_releases(ada: Caller, rows: Callable[..., list[Any]]) -> None:
+    create(ada, "k")
+
+    assert rows("select fingerprint from tasks") == [(-4686114527696077084,)], (
+        "create_task in service/tasks/handlers.py must add a new member to the fingerprint only where a body has it: "
+        "otherwise a retry after an upgrade is 422"
+    )
+
+
 def test_create_task_with_another_users_key_is_independent(ada: Caller, bob: Caller) -> None:
     assert create(ada, "k").json()["id"] != create(bob, "k", title="y").json()["id"]
     assert len(ada.list().json()) == len(bob.list().json()) == 1

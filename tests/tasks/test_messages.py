@@ -1,15 +1,17 @@
 """Every sentence about a value that is not valid, as a client gets it; and that no answer has any other words."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import msgspec.inspect
 import pytest
 
 from service.api import problems
 from service.api.problems import ProblemType
 from service.tasks.messages import MESSAGES
+from service.tasks.types import CompleteTask, CreateTask, UpdateTask
 from tests.serving import Caller
 
 Call = Callable[[Caller, str], httpx.Response]
@@ -82,8 +84,45 @@ ELSEWHERE = {
 TYPES = {name: type for name, type in vars(problems).items() if isinstance(type, ProblemType)}
 
 
+def test_every_error_of_a_body_has_a_message() -> None:
+    missing = {key for body in (CreateTask, UpdateTask, CompleteTask) for key in errors_of(body)} - MESSAGES.keys()
+
+    assert not missing, f"add to MESSAGES in service/tasks/messages.py a sentence for each of {sorted(missing)}"
+
+
+def errors_of(body: type[msgspec.Struct]) -> Iterator[str]:
+    """The keys in MESSAGES of the errors that api/payloads.py may find in the members of `body`."""
+    inspected = msgspec.inspect.type_info(body)
+    assert isinstance(inspected, msgspec.inspect.StructType)
+    for field in inspected.fields:
+        place = f"body.{field.encode_name}"
+        yield f"{place}.type"
+        if field.required:
+            yield f"{place}.missing"
+        for type in parts(field.type):
+            if isinstance(type, msgspec.inspect.StrType):
+                yield f"{place}.surrogate"
+            for rule, error in (("min_length", "too_short"), ("max_length", "too_long"), ("pattern", "pattern")):
+                if getattr(type, rule, None) is not None:
+                    yield f"{place}.{error}"
+
+
+def parts(type: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    """The types of a union, without annotations."""
+    if isinstance(type, msgspec.inspect.Metadata):
+        yield from parts(type.type)
+    elif isinstance(type, msgspec.inspect.UnionType):
+        for part in type.types:
+            yield from parts(part)
+    else:
+        yield type
+
+
 def test_every_message_is_tested() -> None:
-    assert MESSAGES.keys() == REFUSALS.keys() | ELSEWHERE.keys()
+    tested = REFUSALS.keys() | ELSEWHERE.keys()
+
+    assert not MESSAGES.keys() - tested, "add to REFUSALS a request that causes each of these errors"
+    assert not tested - MESSAGES.keys(), "remove from REFUSALS what MESSAGES no longer has"
 
 
 @pytest.mark.parametrize(("key", "call"), REFUSALS.items(), ids=REFUSALS)
