@@ -125,7 +125,7 @@ export interface paths {
         };
         /**
          * Report whether this process should get traffic, and the reasons if not
-         * @description For a readiness probe. `errors` has a member for each reason.
+         * @description For a readiness probe. `errors` has an entry for each reason.
          */
         get: operations["readyz"];
         put?: never;
@@ -219,8 +219,6 @@ export interface components {
         /**
          * Task
          * @description A task as clients see it.
-         *
-         *         The fields have the names and the order of the columns that every statement on tasks returns.
          */
         Task: {
             /** Format: uuid */
@@ -285,7 +283,7 @@ export interface components {
         };
         /**
          * Ready
-         * @description The body of /readyz. `last_answer_seconds`: since the database's last response.
+         * @description The body of /readyz. `last_answer_seconds` is the time since the last response of the database.
          */
         Ready: {
             /** @enum {unknown} */
@@ -295,7 +293,7 @@ export interface components {
         };
         /**
          * Pool
-         * @description The connections to the database, and the requests that wait for one.
+         * @description The numbers of open and idle connections, and of requests that wait for a connection.
          */
         Pool: {
             open: number;
