@@ -96,6 +96,24 @@ def test_moving_reads_timestamps_without_a_time_zone_in_the_given_one(
     assert first == ("2023-12-31 23:01",)
 
 
+def test_moving_again_after_going_back_copies_the_tasks_as_they_are_then(
+    empty_database: str, connection: psycopg.Connection[Any]
+) -> None:
+    section = (ROOT / "docs" / "moving.md").read_text().partition("## Going back")[2]
+    back, again = (re.findall(r"-c '(.+?)'", block) for block in re.findall(r"^psql .*", section, re.MULTILINE))
+    rename_and_migrate(empty_database, connection, "serial", "timestamp")
+    copy(empty_database)
+    for command in back:
+        connection.execute(command.encode())
+    connection.execute("update tasks set title = 'Changed' where id = 1; delete from tasks where id = 2")
+    for command in again:
+        connection.execute(command.encode())
+
+    assert migrate(empty_database) == []
+    assert re.search(rf"\b{TASKS - 1} \| +{TASKS - 1}\b", copy(empty_database).stdout)
+    assert connection.execute("select count(*) from tasks where title in ('Changed', 'Task 2')").fetchone() == (1,)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
