@@ -53,17 +53,18 @@ class LazyTimer:
             self._arm()
 
 
-class ReusableTimeout:
+class ReusableTimeout(LazyTimer):
     """Does what `asyncio.timeout()` does, in one object for many blocks, without a new timer for each block.
 
     Within `with`, the running task is cancelled after `seconds`, and the block then raises TimeoutError.
-    One block at a time.
+    One block at a time. `close()` it in the end, or the loop's timer keeps it alive for up to `seconds`.
     """
 
+    __slots__ = ("_cancelling_before", "_expired", "_seconds", "_task")
+
     def __init__(self, seconds: float) -> None:
+        super().__init__(self._on_deadline)
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._timer = LazyTimer(self._on_deadline)
         self._task: asyncio.Task[object] | None = None
         self._cancelling_before = 0  # pending cancellations of the task when the block began
         self._expired = False
@@ -71,26 +72,24 @@ class ReusableTimeout:
     def __enter__(self) -> None:
         task = self._task = asyncio.current_task(self._loop)
         self._cancelling_before = task.cancelling() if task else 0
-        self._timer.set(self._loop.time() + self._seconds)
+        self.deadline = self._loop.time() + self._seconds
+        if self.deadline < self._armed_for:  # as set() does, without its call
+            self._arm()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         task, self._task = self._task, None
-        self._timer.deadline = inf
+        self.deadline = inf
         if self._expired and task:
             self._expired = False
             # As in asyncio.timeout: a cancellation from outside must not become a TimeoutError.
             if task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
-    def close(self) -> None:
-        """Disarm the timer, which would otherwise keep this object alive for up to `seconds`."""
-        self._timer.close()
-
     def _on_deadline(self) -> None:
         # In the next iteration: after the loop was blocked, the response may be in the socket and be read in this one.
         self._loop.call_soon(self._expire)
 
     def _expire(self) -> None:
-        if self._task and self._timer.deadline == inf:  # else another block has begun
+        if self._task and self.deadline == inf:  # else another block has begun
             self._expired = True
             self._task.cancel()

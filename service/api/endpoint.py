@@ -5,14 +5,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from service.api.exceptions import problem_for
 from service.api.payloads import (
-    JSONBody,
     RequestHeaders,
     Response,
     ResponseAborted,
@@ -36,8 +34,6 @@ from service.db.database import Database
 from service.db.failures import FailureLog
 from service.observability.request_log import RequestLog, accept_request_id
 from service.settings import Settings
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -70,19 +66,12 @@ class Request(msgspec.Struct, gc=False):
     query: bytes
     headers: RequestHeaders
     receive: Receive
+    database: Database
     dependencies: Dependencies
-
-    @property
-    def database(self) -> Database:
-        return self.dependencies.database
 
     def body(self) -> Awaitable[bytes]:
         """The whole body. Raises Problem if it is encoded, too large or incomplete."""
         return read_body(self.receive, self.headers, self.dependencies.settings.max_body_bytes)
-
-    async def json(self, body: JSONBody[T]) -> T:
-        """The body as the type of `body`. Raises Problem(INVALID) that names the member that is not valid."""
-        return body.decode(await self.body())
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -99,6 +88,7 @@ class AuthenticatedEndpoint:
         self.name = handler.__name__
         self._handler = handler
         self._dependencies = dependencies
+        self._authenticator, self._database = dependencies.authenticator, dependencies.database
         self._headers: Headers = (CACHE_CONTROL, (b"vary", vary))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,10 +96,12 @@ class AuthenticatedEndpoint:
         headers = _headers_by_name(scope["headers"])
         request_id = accept_request_id(headers.get(b"x-request-id"))
         try:
-            user = await self._user(headers)
-            resource_id = _check_path(scope["path_values"], user)
-            request = Request(user, resource_id, scope["query_string"], headers, receive, self._dependencies)
-            response = await self._handler(request)
+            user = self._authenticator.cached(headers.get(b"authorization", b"")) or await self._verify(headers)
+            id = _check_path(scope["path_values"], user)
+            query = scope["query_string"]
+            response = await self._handler(
+                Request(user, id, query, headers, receive, self._database, self._dependencies)
+            )
         except (Exception, asyncio.CancelledError) as error:
             response = problem_response(self._problem(error, scope, request_id))
         status = response.status
@@ -133,12 +125,11 @@ class AuthenticatedEndpoint:
             self._dependencies.failures.note(self.name, error)
         return problem
 
-    async def _user(self, headers: RequestHeaders) -> User:
+    async def _verify(self, headers: RequestHeaders) -> User:
         authorization = headers.get(b"authorization")
         if authorization is None:
             raise Problem(UNAUTHORIZED)
-        authenticator = self._dependencies.authenticator
-        return authenticator.cached(authorization) or await authenticator.verify(authorization)
+        return await self._authenticator.verify(authorization)
 
 
 def _headers_by_name(pairs: list[tuple[bytes, bytes]]) -> RequestHeaders:

@@ -71,6 +71,8 @@ class Database(Pool):
         """
         bound = (user_id, *arguments, *statement.limit_arguments)
         started, retried = self._loop.time(), False
+        user: UUID | None = user_id
+        capped = not statement.writes
         batcher = self.batcher if statement.batch_columns else None
         if batcher and batcher.heavy and (statement, user_id, *arguments) in batcher.heavy:
             batcher = None
@@ -93,8 +95,7 @@ class Database(Pool):
                     self._on_timing(*batch.timing(queued))
         if batcher:
             batcher.begin_alone()
-        user = None if batcher else user_id
-        capped = not (batcher or statement.writes)
+            user, capped = None, False
         try:
             while True:
                 connection = self.take(user, capped) or await self._acquire(user, capped)
@@ -117,14 +118,14 @@ class Database(Pool):
             if batcher:
                 batcher.end_alone()
         # Still of this statement, after the release: without an await, no other request has run on the connection.
-        if statement.writes and connection.replication_unconfirmed:
-            raise OutcomeUnknown
         if statement.writes:
+            if connection.replication_unconfirmed:
+                raise OutcomeUnknown
             self._read_only_backoff = 0.0
+        elif statement.batch_columns and self.batcher:
+            self.batcher.note_weight(statement, (user_id, *arguments), len(rows))
         if self.failing:
             self.failing.pop(statement.name, None)
-        if statement.batch_columns and self.batcher:
-            self.batcher.note_weight(statement, (user_id, *arguments), len(rows))
         return rows
 
     async def _acquire_timed(self, user: Hashable | None, capped: bool) -> Connection:

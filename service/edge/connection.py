@@ -114,7 +114,8 @@ class HTTPConnection(TimedConnection):
             now = self.loop.time()
             if self.state is IDLE or self.flow.read_paused:
                 self.state_since = now
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             if self.edge.stopping:
                 self.close_if_idle()
             elif cycle.is_unavailable and self.state is IDLE:

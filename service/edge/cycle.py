@@ -83,7 +83,8 @@ class Cycle:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             if not self.has_data:
                 self.wake = self.wake or asyncio.Event()
                 await self.wake.wait()
@@ -145,7 +146,8 @@ class Cycle:
         self.transport.write(last_part)
         self.unsent_head = b""
         self.response_complete = True
-        self.wake_receive()
+        if self.wake:
+            self.wake_receive()
         self.on_response_complete(self)
 
     def start_response(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:

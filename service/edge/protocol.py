@@ -131,8 +131,9 @@ class HTTPProtocol(HTTPConnection):
             return
         cycle.body += body
         cycle.received_bytes += size
-        self.edge.body_bytes += size
-        if self.edge.body_bytes > self.limits.total_body_bytes:
+        edge = self.edge
+        edge.body_bytes += size
+        if edge.body_bytes > self.limits.total_body_bytes:
             self.refuse_largest_bodies()
         if len(cycle.body) > self.limits.buffered_body_bytes:
             self.flow.pause_reading()

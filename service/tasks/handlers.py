@@ -4,7 +4,7 @@ import re
 from hashlib import blake2b
 from secrets import randbits
 from typing import Any
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from msgspec import UNSET
 
@@ -15,7 +15,7 @@ from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Pro
 from service.db.statements import Row, Statement
 from service.tasks.messages import MESSAGES, invalid
 from service.tasks.types import CompleteTask, CreateTask, UpdateTask, encode_task
-from service.tasks.users import with_user_created
+from service.tasks.users import create_user, lacks_user
 
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
@@ -45,24 +45,37 @@ async def create_task(request: Request) -> Response:
 
     With an `Idempotency-Key`, a repeat of the request creates no second task. It returns the first one, as it is now.
     """
-    body = await request.json(create_body)
-    values = (body.title, body.description, body.completed)
+    body = create_body.decode(await request.body())
+    statement, arguments = CREATE_TASK, (body.title, body.description, body.completed)
     key = request.headers.get(b"idempotency-key")
+    if key is not None:
+        statement, arguments = CREATE_TASK_ONCE, _arguments_once(request.user.id, key, arguments)
+    try:
+        rows = await request.database.run(statement, request.user.id, *arguments)
+    except Exception as error:  # lacks_user() knows which one means an unknown user
+        if not lacks_user(request, error):
+            raise
+        await create_user(request)
+        rows = await request.database.run(statement, request.user.id, *arguments)
+    row = rows[0]
     if key is None:
-        row = await with_user_created(request, CREATE_TASK, *values)
         return _created(request, row, FIRST_VERSION)
+    if not row["same"]:
+        raise invalid("header", "Idempotency-Key", "reused")
+    replayed = () if row["created"] else ((b"idempotent-replayed", b"true"),)
+    return _created(request, row, row["version"], replayed)
+
+
+def _arguments_once(user_id: UUID, key: bytes, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of CREATE_TASK_ONCE after the user's id. Raises Problem(INVALID) for a key that is not valid."""
     if not is_idempotency_key(key):
         raise invalid("header", "Idempotency-Key", "value")
     # Add a new member to the fingerprint only where a body has it: otherwise the fingerprint of every older body
     # changes, and a retry after an upgrade is 422.
     fingerprint = int.from_bytes(blake2b(encode(values), digest_size=8).digest(), signed=True)
-    id = uuid5(request.user.id, key.decode())  # the same key of the same user gives the same id
+    id = uuid5(user_id, key.decode())  # the same key of the same user gives the same id
     version = randbits(30) + 1  # create_task_once.sql says why it is random
-    row = await with_user_created(request, CREATE_TASK_ONCE, id, *values, fingerprint, version)
-    if not row["same"]:
-        raise invalid("header", "Idempotency-Key", "reused")
-    replayed = () if row["created"] else ((b"idempotent-replayed", b"true"),)
-    return _created(request, row, row["version"], replayed)
+    return (id, *values, fingerprint, version)
 
 
 def _created(request: Request, row: Row, version: int, headers: Headers = ()) -> Response:
@@ -91,7 +104,7 @@ async def update_task(request: Request) -> Response:
 
     An absent member keeps its value, and `null` clears the description. `completed` is not changed here.
     """
-    body = await request.json(update_body)
+    body = update_body.decode(await request.body())
     if body.title is UNSET and body.description is UNSET:
         raise invalid("body", "missing")
     title = None if body.title is UNSET else body.title
