@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from service.db.batch import Batch, Outcome
 from service.db.connection import Connection
 from service.db.errors import ConnectionLost
-from service.db.queue import BATCHES_IN_FLIGHT, Queue, Waiter
+from service.db.queue import BATCHES, BATCHES_IN_FLIGHT, Queue, Waiter
 from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.settings import Settings
 
@@ -94,7 +94,7 @@ class ReadBatcher:
     def _open_batch(self, statement: Statement) -> Batch:
         capacity = int(BATCH_ROWS / max(self._mean_rows[statement], BATCH_ROWS / BATCH_SIZE))
         deadline = self._loop.time() + self._wait_seconds
-        batch = Batch(self._queue.batches, deadline, size=0, statement=statement, capacity=capacity, batcher=self)
+        batch = Batch(BATCHES, deadline, size=0, statement=statement, capacity=capacity, batcher=self)
         self._open[statement] = batch
         self._pool.enqueue(batch)
         self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined

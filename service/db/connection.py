@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -39,12 +39,12 @@ class Connection:
 
     `needs_check` is true while a response is outstanding. It stays true when the caller of `run` went away first, or
     the response was unreadable: then the connection must answer `ping()` before it is used again.
-    `holder` is the queue's User that has the connection.
+    `holder` is the user whose request has the connection, as the queue counts users; None while nobody's has it.
     """
 
     def __init__(self, driver: Any, settings: Settings, errors: Counter[str]) -> None:
         self.driver = driver
-        self.holder: Any = None
+        self.holder: Hashable | None = None
         self.last_response_at = self.last_used_at = time.monotonic()
         self.needs_check = False
         self.replication_unconfirmed = False

@@ -15,6 +15,7 @@ from service.db.connection import CANCEL_SECONDS, Connection
 from service.db.driver import READ_ONLY, SERIALIZATION_FAILURES
 from service.db.errors import ConnectionLost, DatabaseUnavailable, OutcomeUnknown
 from service.db.pool import Pool
+from service.db.queue import BATCHES
 from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.settings import Settings
 
@@ -71,7 +72,7 @@ class Database(Pool):
         """
         bound = (user_id, *arguments, *statement.limit_arguments)
         started, retried = self._loop.time(), False
-        user: UUID | None = user_id
+        user: Hashable = user_id
         capped = not statement.writes
         batcher = self.batcher if statement.batch_columns else None
         if batcher and batcher.heavy and (statement, user_id, *arguments) in batcher.heavy:
@@ -95,7 +96,7 @@ class Database(Pool):
                     self._on_timing(*batch.timing(queued))
         if batcher:
             batcher.begin_alone()
-            user, capped = None, False
+            user, capped = BATCHES, False
         try:
             while True:
                 connection = self.take(user, capped) or await self._acquire(user, capped)
@@ -128,7 +129,7 @@ class Database(Pool):
             self.failing.pop(statement.name, None)
         return rows
 
-    async def _acquire_timed(self, user: Hashable | None, capped: bool) -> Connection:
+    async def _acquire_timed(self, user: Hashable, capped: bool) -> Connection:
         queued = perf_counter()
         try:
             return await self.acquire(user, capped)

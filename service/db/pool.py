@@ -49,19 +49,19 @@ class Pool(ConnectionSet):
         """How many requests have no connection yet."""
         return self.queue.size
 
-    def take(self, user: Hashable | None, capped: bool = False) -> Connection | None:
+    def take(self, user: Hashable, capped: bool = False) -> Connection | None:
         """An idle connection at once, or None. A `capped` request keeps to its user's share of the pool."""
         if not self.idle:
             return None
-        holder = self.queue.user(user)
-        if capped and holder.held >= self.queue.share:
+        held = self.queue.held.get(user, 0)
+        if capped and held >= self.queue.share:
             return None
         connection = self.idle.pop()
-        connection.holder = holder
-        holder.held += 1
+        connection.holder = user
+        self.queue.held[user] = held + 1
         return connection
 
-    async def acquire(self, user: Hashable | None, capped: bool = False) -> Connection:
+    async def acquire(self, user: Hashable, capped: bool = False) -> Connection:
         """A connection when `take` gave none, within ACQUIRE_TIMEOUT.
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
@@ -69,7 +69,7 @@ class Pool(ConnectionSet):
         if self.queue.size >= self._settings.max_waiting or not self.connections:
             self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
-        waiter = Waiter(self.queue.user(user), self._loop.time() + self._settings.acquire_timeout, future, capped)
+        waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, capped)
         self.enqueue(waiter)
         if len(self.connections) < self._settings.pool_max_size:
             self._grow()
@@ -106,9 +106,8 @@ class Pool(ConnectionSet):
         while (waiter := self.queue.pop()) is not None:
             if waiter.start(connection):
                 user = connection.holder = waiter.user
-                user.held += 1
+                self.queue.held[user] = self.queue.held.get(user, 0) + 1
                 return True
-            self.queue.forget(waiter.user)
         return False
 
     def _grow(self) -> None:
@@ -120,9 +119,9 @@ class Pool(ConnectionSet):
         """Give a connection back."""
         user, connection.holder = connection.holder, None
         if user is not None:
-            user.held -= 1
-            if not user.held:
-                self.queue.forget(user)
+            held = self.queue.held.pop(user) - 1
+            if held:
+                self.queue.held[user] = held
         if connection.needs_check:
             self.check(connection)
         elif connection not in self.connections:

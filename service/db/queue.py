@@ -2,23 +2,19 @@
 
 from asyncio import Future
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import chain
 from math import inf
 
 import msgspec
 
 from service.db.connection import Connection
 
+BATCHES = "batches"
+"""In place of a user's id: the batched reads, which are of many users."""
+
 BATCHES_IN_FLIGHT = 2
 """Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
-
-
-class User(msgspec.Struct, eq=False):
-    """`held` counts the connections that the user has, and `waiters` are its entries in the order of arrival."""
-
-    id: Hashable | None
-    held: int = 0
-    waiters: "list[Waiter]" = []
 
 
 class Waiter(msgspec.Struct, eq=False):
@@ -27,7 +23,7 @@ class Waiter(msgspec.Struct, eq=False):
     A `capped` entry keeps to its user's share of the pool even while nobody else waits.
     """
 
-    user: User
+    user: Hashable
     deadline: float
     future: Future[Connection] | None = None
     capped: bool = False
@@ -53,106 +49,110 @@ class Waiter(msgspec.Struct, eq=False):
 class Queue:
     """Entries by user. `size` counts requests, `len()` entries. `share` is how many connections a user may hold.
 
-    While batches hold fewer than `batch_share`, the next batch goes before all requests.
+    `held` has the number of connections of each user who has any. While batches hold fewer than `batch_share`, the next
+    batch goes before all requests.
 
-    Invariants: `_turns` has each user with waiters once, the next one first, except `batches`; the deadlines of a
-    user's waiters do not decrease, for each is the same time from its arrival.
+    Invariants: `_turns` has the first entry of each user who waits, in the order of their turns. `_behind` has the other
+    entries by user, and a key for each user who waits and for no other. Batches are in neither. The deadlines of a
+    user's entries do not decrease, for each is the same time from its arrival.
     """
 
     def __init__(self, share: int, batch_share: int = 0) -> None:
         self.size = 0
         self.share = share
+        self.held: dict[Hashable, int] = {}
         self._batch_share = batch_share
-        self.batches = User(None)
-        """Stands for the users of batched reads. It has no share of the pool; `held` is compared with `batch_share`."""
-        self._turns: deque[User] = deque()
-        self._users: dict[Hashable | None, User] = {None: self.batches}
+        self._batches: deque[Waiter] = deque()
+        self._turns: deque[Waiter] = deque()
+        self._behind: dict[Hashable, deque[Waiter] | tuple[()]] = {}
 
     def __len__(self) -> int:
-        return len(self.batches.waiters) + sum(len(user.waiters) for user in self._turns)
+        return sum(1 for _ in self._entries())
 
-    def user(self, id: Hashable | None) -> User:
-        """The user with this id; None stands for batched reads."""
-        user = self._users.get(id)
-        if user is None:
-            user = self._users[id] = User(id)
-        return user
-
-    def forget(self, user: User) -> None:
-        """Drop a user who neither holds a connection nor waits for one.
-
-        Kept for the user's next request, the objects of many users would not fit the processor's cache: new ones cost
-        a request less.
-        """
-        if not user.held and not user.waiters and user is not self.batches:
-            self._users.pop(user.id, None)
+    def _entries(self) -> Iterator[Waiter]:
+        return chain(self._batches, self._turns, *self._behind.values())
 
     def put(self, waiter: Waiter) -> None:
         """Append an entry."""
-        user = waiter.user
-        if not user.waiters and user is not self.batches:
-            self._turns.append(user)
-        user.waiters.append(waiter)
         self.size += waiter.size
+        user = waiter.user
+        if user is BATCHES:
+            self._batches.append(waiter)
+            return
+        behind = self._behind.get(user)
+        if behind is None:
+            self._behind[user] = ()  # most users have one entry: no deque is made for them
+            self._turns.append(waiter)
+        elif behind:
+            behind.append(waiter)
+        else:
+            self._behind[user] = deque((waiter,))
 
     def discard(self, waiter: Waiter) -> bool:
         """Remove an entry. Returns whether it was still queued."""
-        user = waiter.user
-        if waiter not in user.waiters:
+        entries = self._batches if waiter.user is BATCHES else self._behind.get(waiter.user, ())
+        if entries and waiter in entries:
+            entries.remove(waiter)
+        elif waiter in self._turns:
+            self._remove_first(waiter, self._turns.index(waiter))
+        else:
             return False
-        user.waiters.remove(waiter)
         self.size -= waiter.size
-        if not user.waiters and user is not self.batches:
-            self._turns.remove(user)
-            self.forget(user)
         return True
+
+    def _remove_first(self, waiter: Waiter, place: int) -> None:
+        """Remove a user's first entry. The next one of the user, if any, has its turn at `place`."""
+        self._turns.remove(waiter)
+        if behind := self._behind.pop(waiter.user):
+            self._turns.insert(place, behind.popleft())
+            self._behind[waiter.user] = behind
 
     def pop(self) -> Waiter | None:
         """Remove and return the entry to start next, or None when none may start."""
-        user = self._turns[0] if self._turns else None
-        if user is None or user.held or self.batches.waiters:  # else it has its turn, as next() would say
-            user = self.next()
-        if user is None:
-            return None
-        waiter = user.waiters.pop(0)
+        turns = self._turns
+        waiter = turns[0] if turns else None
+        if waiter is None or waiter.user in self.held or self._batches:  # else it has its turn, as next() would say
+            waiter = self.next()
+            if waiter is None:
+                return None
         self.size -= waiter.size
-        if user is not self.batches:
-            self._turns.remove(user)
-            if user.waiters:
-                self._turns.append(user)
+        if waiter.user is BATCHES:
+            return self._batches.popleft()
+        self._remove_first(waiter, len(turns))
         return waiter
 
-    def next(self) -> User | None:
-        """The user whose turn it is.
+    def next(self) -> Waiter | None:
+        """The entry whose turn it is.
 
-        It is the one who holds the fewest connections; among equals, the one longest without a turn. A batch serves
-        many users: it starts before the requests that came later, and before all if batches hold less than their share.
+        It is that of the user who holds the fewest connections; among equals, the one longest without a turn. A batch
+        serves many users: it starts before the requests that came later, and before all if batches hold less than their
+        share.
         """
-        user = self._turns[0] if self._turns else None
-        if user and user.held:
-            user = self._next_user()
-        batches = self.batches.waiters
-        if not batches or batches[0].is_held_back():
-            return user
-        came_first = user and not user.held and user.waiters[0].deadline < batches[0].deadline
-        return user if came_first and self.batches.held >= self._batch_share else self.batches
+        waiter = self._turns[0] if self._turns else None
+        if waiter and waiter.user in self.held:
+            waiter = self._next_of_users()
+        batch = self._batches[0] if self._batches else None
+        if batch is None or batch.is_held_back():
+            return waiter
+        came_first = waiter and waiter.user not in self.held and waiter.deadline < batch.deadline
+        return waiter if came_first and self.held.get(BATCHES, 0) >= self._batch_share else batch
 
-    def _next_user(self) -> User | None:
+    def _next_of_users(self) -> Waiter | None:
         """A user who holds the share has no turn while another may have it."""
         best, fewest, spare = None, self.share, None
-        for user in self._turns:
-            if user.held == 0:
-                return user  # found after at most as many steps as users hold connections
-            if user.held < fewest:
-                best, fewest = user, user.held
-            elif spare is None and not user.waiters[0].capped:
-                spare = user
+        for waiter in self._turns:
+            held = self.held.get(waiter.user, 0)
+            if held == 0:
+                return waiter  # found after at most as many steps as users hold connections
+            if held < fewest:
+                best, fewest = waiter, held
+            elif spare is None and not waiter.capped:
+                spare = waiter
         return best or spare
 
     def expired(self, now: float) -> list[Waiter]:
         """Remove and return the entries whose deadline has passed."""
-        waiting = (waiter for user in (self.batches, *self._turns) for waiter in user.waiters)
-        late = [waiter for waiter in waiting if waiter.deadline <= now]
+        late = [waiter for waiter in self._entries() if waiter.deadline <= now]
         for waiter in late:
             self.discard(waiter)
         return late

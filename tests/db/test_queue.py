@@ -14,7 +14,7 @@ import pytest
 from service.db.connection import Connection
 from service.db.database import Database
 from service.db.errors import PoolTimeout
-from service.db.queue import Queue, User, Waiter
+from service.db.queue import BATCHES, Queue, Waiter
 from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.tasks.handlers import CREATE_TASK
@@ -32,31 +32,28 @@ def queue() -> Queue:
     return Queue(share=2)
 
 
-def wait(queue: Queue, user: User, deadline: float = 1, capped: bool = False) -> Waiter:
+def wait(queue: Queue, user: str, deadline: float = 1, capped: bool = False) -> Waiter:
     waiter = Waiter(user, deadline, capped=capped)
     queue.put(waiter)
     return waiter
 
 
 def test_queue_serves_one_user_in_the_order_of_arrival(queue: Queue) -> None:
-    ada = queue.user("ada")
-    waiters = [wait(queue, ada) for _ in range(3)]
+    waiters = [wait(queue, "ada") for _ in range(3)]
 
     assert [queue.pop() for _ in range(4)] == [*waiters, None]
     assert queue.size == 0
 
 
 def test_queue_takes_users_in_turn(queue: Queue) -> None:
-    ada, bob = queue.user("ada"), queue.user("bob")
-    first, second, third = wait(queue, ada), wait(queue, ada), wait(queue, bob)
+    first, second, third = wait(queue, "ada"), wait(queue, "ada"), wait(queue, "bob")
 
     assert [queue.pop() for _ in range(3)] == [first, third, second]
 
 
 def test_queue_prefers_the_user_who_holds_the_fewest_connections(queue: Queue) -> None:
-    ada, bob = queue.user("ada"), queue.user("bob")
-    ada.held = 1
-    of_ada, of_bob = wait(queue, ada), wait(queue, bob)
+    queue.held["ada"] = 1
+    of_ada, of_bob = wait(queue, "ada"), wait(queue, "bob")
 
     assert [queue.pop(), queue.pop()] == [of_bob, of_ada]
 
@@ -65,61 +62,54 @@ def test_queue_prefers_the_user_who_holds_the_fewest_connections(queue: Queue) -
 def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_capped(
     queue: Queue, capped: bool, may_start: bool
 ) -> None:
-    ada, bob = queue.user("ada"), queue.user("bob")
-    ada.held, bob.held = 2, 1
-    of_ada, of_bob = wait(queue, ada, capped=capped), wait(queue, bob)
+    queue.held |= {"ada": 2, "bob": 1}
+    of_ada, of_bob = wait(queue, "ada", capped=capped), wait(queue, "bob")
 
     assert queue.pop() is of_bob
     assert queue.pop() is (of_ada if may_start else None)
 
 
 def test_queue_starts_batches_in_the_order_of_arrival_among_all_users(queue: Queue) -> None:
-    first, second = wait(queue, queue.batches, 1), wait(queue, queue.batches, 3)
-    of_ada, of_bob = wait(queue, queue.user("ada"), 2), wait(queue, queue.user("bob"), 4)
+    first, second = wait(queue, BATCHES, 1), wait(queue, BATCHES, 3)
+    of_ada, of_bob = wait(queue, "ada", 2), wait(queue, "bob", 4)
 
     assert [queue.pop() for _ in range(4)] == [first, of_ada, second, of_bob]
 
 
 def test_queue_starts_a_batch_before_all_while_batches_hold_less_than_their_share() -> None:
     queue = Queue(share=2, batch_share=1)
-    of_ada, of_bob = wait(queue, queue.user("ada"), 1), wait(queue, queue.user("bob"), 2)
-    first, second = wait(queue, queue.batches, 3), wait(queue, queue.batches, 4)
+    of_ada, of_bob = wait(queue, "ada", 1), wait(queue, "bob", 2)
+    first, second = wait(queue, BATCHES, 3), wait(queue, BATCHES, 4)
 
     assert queue.pop() is first
-    queue.batches.held = 1
+    queue.held[BATCHES] = 1
     assert [queue.pop() for _ in range(3)] == [of_ada, of_bob, second]
 
 
 def test_queue_starts_a_batch_before_a_user_who_holds_a_connection(queue: Queue) -> None:
-    ada = queue.user("ada")
-    ada.held = 1
-    of_ada, batch = wait(queue, ada, 1), wait(queue, queue.batches, 2)
+    queue.held["ada"] = 1
+    of_ada, batch = wait(queue, "ada", 1), wait(queue, BATCHES, 2)
 
     assert [queue.pop(), queue.pop()] == [batch, of_ada]
 
 
 def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> None:
-    ada = queue.user("ada")
-    late, left, later = wait(queue, ada, 1), wait(queue, ada, 2), wait(queue, ada, 3)
+    late, left, later = wait(queue, "ada", 1), wait(queue, "ada", 2), wait(queue, "ada", 3)
+    batch = wait(queue, BATCHES, 3)
 
     assert queue.discard(left)
     assert not queue.discard(left)
     assert queue.expired(2) == [late]
-    assert queue.drained() == [later]
+    assert sorted(queue.drained(), key=id) == sorted([later, batch], key=id)
+    assert not any(map(queue.discard, (late, left, later, batch)))
     assert (queue.size, len(queue), queue.pop()) == (0, 0, None)
 
 
-def test_queue_forgets_only_users_who_neither_hold_nor_wait(queue: Queue) -> None:
-    holder, waiting, idle = users = [queue.user(id) for id in ("holder", "waiting", "idle")]
-    holder.held = 1
-    wait(queue, waiting)
-    for user in (*users, queue.batches):
-        queue.forget(user)
+def test_queue_keeps_the_turn_of_a_user_whose_first_entry_is_dropped(queue: Queue) -> None:
+    left, next, last, of_bob = (wait(queue, user) for user in ("ada", "ada", "ada", "bob"))
+    queue.discard(left)
 
-    assert queue.user(None) is queue.batches
-    assert queue.user("holder") is holder
-    assert queue.user("waiting") is waiting
-    assert queue.user("idle") is not idle
+    assert [queue.pop() for _ in range(4)] == [next, of_bob, last, None]
 
 
 def wait_for_connections(pool: Database, count: int) -> list[asyncio.Task[Connection]]:
@@ -142,7 +132,7 @@ async def test_queue_keeps_no_user_however_a_request_ends(database: str) -> None
         served.cancel()  # the connection was given to it, and goes on to the last
         pool.release(await last)
 
-        assert list(pool.queue._users) == [None]
+        assert (pool.queue.size, pool.queue.held, pool.queue._behind) == (0, {}, {})
 
 
 async def test_entry_behind_one_that_starts_gets_an_idle_connection_at_once(database: str) -> None:
