@@ -52,9 +52,9 @@ class Queue:
     `held` has the number of connections of each user who has any. While batches hold fewer than `batch_share`, the next
     batch goes before all requests.
 
-    Invariants: `_turns` has the first entry of each user who waits, in the order of their turns. `_behind` has the other
-    entries by user, and a key for each user who waits and for no other. Batches are in neither. The deadlines of a
-    user's entries do not decrease, for each is the same time from its arrival.
+    Invariants: `_turns` has the first entry of each user who waits, in the order of their turns. `_behind` has the
+    other entries by user, and a key for each user who waits and for no other. Batches are in neither. The deadlines of
+    a user's entries do not decrease, for each is the same time from its arrival.
     """
 
     def __init__(self, share: int, batch_share: int = 0) -> None:
