@@ -99,7 +99,8 @@ class Database(Pool):
             user, capped = BATCHES, False
         try:
             while True:
-                connection = self.take(user, capped) or await self._acquire(user, capped)
+                idle = self.take(user, capped) if self.idle else None
+                connection = idle or await self._acquire(user, capped)
                 sent = perf_counter() if self._on_timing else 0.0
                 connection.replication_unconfirmed = False
                 try:

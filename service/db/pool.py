@@ -50,9 +50,7 @@ class Pool(ConnectionSet):
         return self.queue.size
 
     def take(self, user: Hashable, capped: bool = False) -> Connection | None:
-        """An idle connection at once, or None. A `capped` request keeps to its user's share of the pool."""
-        if not self.idle:
-            return None
+        """A connection, while one is idle: None for a `capped` request of a user who holds the share already."""
         held = self.queue.held.get(user, 0)
         if capped and held >= self.queue.share:
             return None
@@ -70,7 +68,9 @@ class Pool(ConnectionSet):
             self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
         waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, capped)
-        self.enqueue(waiter)
+        self.queue.put(waiter)  # as enqueue() does, without its call
+        if self._timer.deadline == inf:
+            self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
         if len(self.connections) < self._settings.pool_max_size:
             self._grow()
         try:
@@ -89,7 +89,7 @@ class Pool(ConnectionSet):
             raise QueueFull
 
     def enqueue(self, waiter: Waiter) -> None:
-        """Queue a request or a batch, to be started by `dispatch`."""
+        """Queue a batch, to be started by `dispatch`."""
         self.queue.put(waiter)
         if self._timer.deadline == inf:
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
