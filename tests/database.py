@@ -44,5 +44,7 @@ async def opened(database_url: str, **settings: Any) -> AsyncIterator[Database]:
     await asyncio.to_thread(until, lambda: len(database.idle) == settings.get("pool_min_size", 1))
     try:
         yield database
+        if set(database.idle) == set(database.connections):
+            assert (database.queue.size, len(database.queue), database.queue.held) == (0, 0, {})
     finally:
         await database.close()

@@ -99,8 +99,9 @@ class Database(Pool):
             user, capped = BATCHES, False
         try:
             while True:
-                idle = self.take(user, capped) if self.idle else None
-                connection = idle or await self._acquire(user, capped)
+                connection = self.take(user, capped) if self.idle else None
+                if connection is None:
+                    connection = await self._acquire(user, capped)
                 sent = perf_counter() if self._on_timing else 0.0
                 connection.replication_unconfirmed = False
                 try:
@@ -114,7 +115,10 @@ class Database(Pool):
                     self.release(connection)
                     if self._on_timing:
                         self._on_timing(0, perf_counter() - sent)
-                await self._delay_retry(statement, failure, started, retried)
+                try:
+                    await self._delay_retry(statement, failure, started, retried)
+                finally:
+                    del failure  # its traceback refers to this frame: a reference cycle
                 retried = True
         finally:
             if batcher:
@@ -148,7 +152,10 @@ class Database(Pool):
         )
         repeatable = isinstance(error, SERIALIZATION_FAILURES) or (lost and not retried)
         if not repeatable or self._loop.time() - started > RETRY_SECONDS:
-            raise error
+            try:
+                raise error
+            finally:
+                del error
         await asyncio.sleep(RETRY_DELAY)
 
     def _note_failure(self, statement: Statement, error: Exception) -> None:

@@ -50,7 +50,7 @@ class Pool(ConnectionSet):
         return self.queue.size
 
     def take(self, user: Hashable, capped: bool = False) -> Connection | None:
-        """A connection, while one is idle: None for a `capped` request of a user who holds the share already."""
+        """Take an idle connection; there must be one. Returns None if `capped` and the user holds the share already."""
         held = self.queue.held.get(user, 0)
         if capped and held >= self.queue.share:
             return None
@@ -60,7 +60,7 @@ class Pool(ConnectionSet):
         return connection
 
     async def acquire(self, user: Hashable, capped: bool = False) -> Connection:
-        """A connection when `take` gave none, within ACQUIRE_TIMEOUT.
+        """Wait for a connection, for ACQUIRE_TIMEOUT at most. For callers who could not `take` one.
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
@@ -68,7 +68,7 @@ class Pool(ConnectionSet):
             self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
         waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, capped)
-        self.queue.put(waiter)  # as enqueue() does, without its call
+        self.queue.put(waiter)  # this and the timer: enqueue(), without a call for each request
         if self._timer.deadline == inf:
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
         if len(self.connections) < self._settings.pool_max_size:
@@ -76,8 +76,13 @@ class Pool(ConnectionSet):
         try:
             return await future
         except asyncio.CancelledError:
-            if not self.queue.discard(waiter) and not future.cancelled() and not future.exception():
+            if self.queue.discard(waiter):
+                self.dispatch()  # the entry behind it may be one that may start
+            elif not future.cancelled() and not future.exception():
                 self.release(future.result())  # it was handed over just before
+            raise
+        except Exception:
+            del future, waiter  # they refer to the error, and its traceback to this frame: a reference cycle
             raise
 
     def check_queue_limit(self) -> None:
@@ -89,7 +94,7 @@ class Pool(ConnectionSet):
             raise QueueFull
 
     def enqueue(self, waiter: Waiter) -> None:
-        """Queue a batch, to be started by `dispatch`."""
+        """Queue an entry, to be started by `dispatch`."""
         self.queue.put(waiter)
         if self._timer.deadline == inf:
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
@@ -124,8 +129,10 @@ class Pool(ConnectionSet):
                 self.queue.held[user] = held
         if connection.needs_check:
             self.check(connection)
+            self.dispatch()  # the user's next entry may start on another connection
         elif connection not in self.connections:
             connection.driver.terminate()  # it expired, or the pool was closed, while it was in use
+            self.dispatch()
         else:
             connection.last_used_at = connection.last_response_at = self.last_response_at = time.monotonic()
             if not (self.queue.size and self._hand_over(connection)):

@@ -2,16 +2,16 @@
 
 from asyncio import Future
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from itertools import chain
-from math import inf
+from typing import Final
 
 import msgspec
 
 from service.db.connection import Connection
 
-BATCHES = "batches"
-"""In place of a user's id: the batched reads, which are of many users."""
+BATCHES: Final = "batches"
+"""Used in place of a user's id for batches, because a batch serves many users."""
 
 BATCHES_IN_FLIGHT = 2
 """Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
@@ -34,7 +34,7 @@ class Waiter(msgspec.Struct, eq=False):
         return False
 
     def start(self, connection: Connection) -> bool:
-        """Continue the request with a connection. Returns False if its task was just cancelled: it takes none."""
+        """Continue the request with a connection. Returns False if it was cancelled: the connection is still free."""
         if self.future is None or self.future.done():
             return False
         self.future.set_result(connection)
@@ -49,12 +49,12 @@ class Waiter(msgspec.Struct, eq=False):
 class Queue:
     """Entries by user. `size` counts requests, `len()` entries. `share` is how many connections a user may hold.
 
-    `held` has the number of connections of each user who has any. While batches hold fewer than `batch_share`, the next
-    batch goes before all requests.
+    `held` has the number of connections of each user who has any, and of BATCHES; the pool updates it. While batches
+    hold fewer than `batch_share`, the next batch goes before all requests.
 
-    Invariants: `_turns` has the first entry of each user who waits, in the order of their turns. `_behind` has the
-    other entries by user, and a key for each user who waits and for no other. Batches are in neither. The deadlines of
-    a user's entries do not decrease, for each is the same time from its arrival.
+    Invariants: `_first` has the first entry of each user who waits, in the order of their turns. `_later` has the other
+    entries by user, and exactly one key for each user who waits. Batches are in neither. The deadlines of a user's
+    entries do not decrease, for each is the same time from its arrival.
     """
 
     def __init__(self, share: int, batch_share: int = 0) -> None:
@@ -63,14 +63,11 @@ class Queue:
         self.held: dict[Hashable, int] = {}
         self._batch_share = batch_share
         self._batches: deque[Waiter] = deque()
-        self._turns: deque[Waiter] = deque()
-        self._behind: dict[Hashable, deque[Waiter] | tuple[()]] = {}
+        self._first: deque[Waiter] = deque()
+        self._later: dict[Hashable, deque[Waiter] | tuple[()]] = {}
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._entries())
-
-    def _entries(self) -> Iterator[Waiter]:
-        return chain(self._batches, self._turns, *self._behind.values())
+        return len(self._batches) + len(self._first) + sum(map(len, self._later.values()))
 
     def put(self, waiter: Waiter) -> None:
         """Append an entry."""
@@ -79,46 +76,49 @@ class Queue:
         if user is BATCHES:
             self._batches.append(waiter)
             return
-        behind = self._behind.get(user)
-        if behind is None:
-            self._behind[user] = ()  # most users have one entry: no deque is made for them
-            self._turns.append(waiter)
-        elif behind:
-            behind.append(waiter)
+        later = self._later.get(user)
+        if later is None:
+            self._later[user] = ()  # most users have one entry: no deque is made for them
+            self._first.append(waiter)
+        elif later:
+            later.append(waiter)
         else:
-            self._behind[user] = deque((waiter,))
+            self._later[user] = deque((waiter,))
 
     def discard(self, waiter: Waiter) -> bool:
         """Remove an entry. Returns whether it was still queued."""
-        entries = self._batches if waiter.user is BATCHES else self._behind.get(waiter.user, ())
+        entries = self._batches if waiter.user is BATCHES else self._later.get(waiter.user, ())
         if entries and waiter in entries:
             entries.remove(waiter)
-        elif waiter in self._turns:
-            self._remove_first(waiter, self._turns.index(waiter))
         else:
-            return False
+            try:
+                place = self._first.index(waiter)
+            except ValueError:
+                return False
+            del self._first[place]
+            self._promote(waiter.user, place)
         self.size -= waiter.size
         return True
 
-    def _remove_first(self, waiter: Waiter, place: int) -> None:
-        """Remove a user's first entry. The next one of the user, if any, has its turn at `place`."""
-        self._turns.remove(waiter)
-        if behind := self._behind.pop(waiter.user):
-            self._turns.insert(place, behind.popleft())
-            self._behind[waiter.user] = behind
+    def _promote(self, user: Hashable, place: int) -> None:
+        """Insert the user's next entry, if there is one, at `place` of `_first`."""
+        if later := self._later.pop(user):
+            self._first.insert(place, later.popleft())
+            self._later[user] = later
 
     def pop(self) -> Waiter | None:
         """Remove and return the entry to start next, or None when none may start."""
-        turns = self._turns
-        waiter = turns[0] if turns else None
-        if waiter is None or waiter.user in self.held or self._batches:  # else it has its turn, as next() would say
+        first = self._first
+        waiter = first[0] if first else None
+        if waiter is None or waiter.user in self.held or self._batches:  # otherwise next() would return it too
             waiter = self.next()
             if waiter is None:
                 return None
         self.size -= waiter.size
         if waiter.user is BATCHES:
             return self._batches.popleft()
-        self._remove_first(waiter, len(turns))
+        first.remove(waiter)
+        self._promote(waiter.user, len(first))
         return waiter
 
     def next(self) -> Waiter | None:
@@ -128,7 +128,7 @@ class Queue:
         serves many users: it starts before the requests that came later, and before all if batches hold less than their
         share.
         """
-        waiter = self._turns[0] if self._turns else None
+        waiter = self._first[0] if self._first else None
         if waiter and waiter.user in self.held:
             waiter = self._next_of_users()
         batch = self._batches[0] if self._batches else None
@@ -138,9 +138,12 @@ class Queue:
         return waiter if came_first and self.held.get(BATCHES, 0) >= self._batch_share else batch
 
     def _next_of_users(self) -> Waiter | None:
-        """A user who holds the share has no turn while another may have it."""
+        """The entry of the user who holds the fewest connections.
+
+        A user who holds the share has a turn only if no other user may have it, and only if the entry is not capped.
+        """
         best, fewest, spare = None, self.share, None
-        for waiter in self._turns:
+        for waiter in self._first:
             held = self.held.get(waiter.user, 0)
             if held == 0:
                 return waiter  # found after at most as many steps as users hold connections
@@ -157,6 +160,15 @@ class Queue:
             self.discard(waiter)
         return late
 
+    def _entries(self) -> list[Waiter]:
+        """All entries, a user's first ones last: to discard them in this order promotes none that is discarded too."""
+        return [*chain.from_iterable(self._later.values()), *self._first, *self._batches]
+
     def drained(self) -> list[Waiter]:
         """Remove and return every entry."""
-        return self.expired(inf)
+        entries = self._entries()
+        self._later.clear()
+        self._first.clear()
+        self._batches.clear()
+        self.size = 0
+        return entries

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -106,10 +107,54 @@ def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> No
 
 
 def test_queue_keeps_the_turn_of_a_user_whose_first_entry_is_dropped(queue: Queue) -> None:
-    left, next, last, of_bob = (wait(queue, user) for user in ("ada", "ada", "ada", "bob"))
+    of_bob, left, next, last, of_cyd = (wait(queue, user) for user in ("bob", "ada", "ada", "ada", "cyd"))
     queue.discard(left)
 
-    assert [queue.pop() for _ in range(4)] == [next, of_bob, last, None]
+    assert [queue.pop() for _ in range(5)] == [of_bob, next, of_cyd, last, None]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_queue_keeps_its_rules_in_any_order_of_events(seed: int) -> None:
+    """Compared with one list of the entries in the order of their turns, and the rule in the words of next()."""
+    random = Random(seed)
+    queue = Queue(share=2, batch_share=1)
+    turns: list[Waiter] = []
+
+    def waits(user: str) -> list[Waiter]:
+        return [waiter for waiter in turns if waiter.user == user]
+
+    def expected() -> Waiter | None:
+        users = list(dict.fromkeys(waiter.user for waiter in turns if waiter.user != BATCHES))
+        may = [user for user in users if queue.held.get(user, 0) < 2] or [
+            user for user in users if not waits(str(user))[0].capped
+        ]
+        counts = [min(queue.held.get(user, 0), 2) for user in may]
+        chosen = waits(str(may[counts.index(min(counts))]))[0] if may else None
+        batch = next(iter(waits(BATCHES)), None)
+        if batch is None:
+            return chosen
+        first = chosen is not None and chosen.user not in queue.held and chosen.deadline < batch.deadline
+        return chosen if first and queue.held.get(BATCHES, 0) >= 1 else batch
+
+    for moment in range(300):
+        user = random.choice(["ada", "bob", "cyd", "dan", BATCHES])
+        match random.randrange(4):
+            case 0 | 1:
+                turns.append(wait(queue, user, moment, capped=random.random() < 0.3))
+            case 2:
+                chosen = expected()
+                assert queue.pop() is chosen
+                if chosen:
+                    later = [waiter for waiter in turns if waiter.user == chosen.user and waiter is not chosen]
+                    others = [waiter for waiter in turns if waiter.user != chosen.user]
+                    turns = others + later if chosen.user != BATCHES else [w for w in turns if w is not chosen]
+                    queue.held[chosen.user] = queue.held.get(chosen.user, 0) + 1
+            case 3 if queue.held:
+                user = random.choice(list(map(str, queue.held)))
+                queue.held[user] -= 1
+                if not queue.held[user]:
+                    del queue.held[user]
+        assert (queue.size, len(queue)) == (len(turns), len(turns))
 
 
 def wait_for_connections(pool: Database, count: int) -> list[asyncio.Task[Connection]]:
@@ -132,7 +177,43 @@ async def test_queue_keeps_no_user_however_a_request_ends(database: str) -> None
         served.cancel()  # the connection was given to it, and goes on to the last
         pool.release(await last)
 
-        assert (pool.queue.size, pool.queue.held, pool.queue._behind) == (0, {}, {})
+        assert (pool.queue.size, pool.queue.held, pool.queue._later) == (0, {}, {})
+
+
+@pytest.mark.parametrize("end", ["checked", "expired"])
+async def test_entry_starts_at_once_when_its_user_loses_a_connection(database: str, end: str) -> None:
+    async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
+        ada = uuid4()
+        connection = pool.take(ada)
+        assert connection
+        read = asyncio.create_task(pool.acquire(ada, capped=True))
+        await asyncio.sleep(0)
+        if end == "checked":
+            connection.needs_check = True
+        else:
+            pool.connections.discard(connection)
+        pool.release(connection)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert read.done()
+        pool.release(read.result())
+
+
+async def test_entry_behind_one_that_leaves_gets_an_idle_connection_at_once(database: str) -> None:
+    async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
+        ada = uuid4()
+        connection = pool.take(ada)
+        assert connection
+        read = asyncio.create_task(pool.acquire(ada, capped=True))
+        write = asyncio.create_task(pool.acquire(ada))
+        await asyncio.sleep(0)
+        assert not write.done()
+        read.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert write.done()
+        pool.release(write.result())
+        pool.release(connection)
 
 
 async def test_entry_behind_one_that_starts_gets_an_idle_connection_at_once(database: str) -> None:
