@@ -57,7 +57,8 @@ class ReusableTimeout(LazyTimer):
     """Does what `asyncio.timeout()` does, in one object for many blocks, without a new timer for each block.
 
     Within `with`, the running task is cancelled after `seconds`, and the block then raises TimeoutError.
-    One block at a time. `close()` it in the end, or the loop's timer keeps it alive for up to `seconds`.
+    One block at a time. After the last one, the loop's timer keeps this object alive for up to `seconds`, unless it is
+    closed.
     """
 
     __slots__ = ("_cancelling_before", "_expired", "_seconds", "_task")

@@ -1,11 +1,16 @@
 """No request leaves a reference cycle, which only the garbage collector could free."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
-from tests.serving import serving
+from service.db.errors import PoolTimeout
+from service.tasks.handlers import CREATE_TASK
+from tests.database import opened
+from tests.serving import Api, serving
 from tests.wire import Wire, request
 
 REQUESTS = 200
@@ -35,15 +40,58 @@ def test_requests_leave_no_reference_cycles(
     database: str, without_collector: None, method: str, path: str, body: bytes, status: int
 ) -> None:
     with serving(database_url=database, pool_max_size=2) as api:
-        api.fill()  # what opens a connection leaves some
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
-        fields = f"Authorization: Bearer {ada.token}", "Content-Type: application/json"
-        sent = request(method, ada.tasks + path.format(id=task_id), *fields, body=body)
-        with Wire(api.address) as wire:
-            for number in range(REQUESTS + 10):
-                if number == 10:
-                    gc.collect()
-                wire.send(sent)
-                assert wire.answer().status == status
-            assert gc.collect() < REQUESTS
+        assert_no_cycles(
+            api, request(method, ada.tasks + path.format(id=task_id), *fields(ada.token), body=body), status
+        )
+
+
+def test_request_with_a_forged_token_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+    with serving(database_url=database, pool_max_size=2) as api:
+        ada = api.caller()
+        assert_no_cycles(api, request("GET", ada.tasks, *fields(f"{ada.token}x")), 401)
+
+
+def test_statement_that_fails_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+    with serving(database_url=database, pool_max_size=2, provision_users=False) as api:
+        ada = api.caller()
+        assert_no_cycles(api, request("POST", ada.tasks, *fields(ada.token), body=b'{"title": "x"}'), 403)
+
+
+def test_request_without_a_database_leaves_no_reference_cycles(without_collector: None) -> None:
+    with serving(database_url="postgresql://u@127.0.0.1:1/d", acquire_timeout=0.1) as api:
+        ada = api.caller()
+        assert_no_cycles(api, request("GET", ada.tasks, *fields(ada.token)), 503)
+
+
+async def test_request_that_waited_too_long_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+    async with opened(database, pool_max_size=1, acquire_timeout=0.01) as pool:
+        connection = pool.take(uuid4())
+        assert connection
+
+        async def refused() -> None:
+            with pytest.raises(PoolTimeout):
+                await pool.run(CREATE_TASK, uuid4(), "x", None, False)
+
+        await refused()
+        gc.collect()
+        await asyncio.gather(*(refused() for _ in range(REQUESTS)))
+        assert gc.collect() < REQUESTS
+        pool.release(connection)
+
+
+def fields(token: str) -> tuple[str, str]:
+    return f"Authorization: Bearer {token}", "Content-Type: application/json"
+
+
+def assert_no_cycles(api: Api, sent: bytes, status: int) -> None:
+    if status != 503:
+        api.fill()  # what opens a connection leaves some
+    with Wire(api.address) as wire:
+        for number in range(REQUESTS + 10):
+            if number == 10:
+                gc.collect()
+            wire.send(sent)
+            assert wire.answer().status == status
+        assert gc.collect() < REQUESTS

@@ -120,8 +120,8 @@ class JSONBody(Generic[T]):
     def _syntax_problem(self, body: bytes) -> Problem:
         """A problem for a body that msgspec cannot parse.
 
-        It rejects half of a surrogate pair with the words that it has for malformed JSON. Python's parser accepts one,
-        which tells the two apart. Only members that hold text have a message of their own for it.
+        msgspec reports half of a surrogate pair with the same words as malformed JSON. Python's parser accepts one,
+        which tells the two apart. Only members that hold text have a message for it.
         """
         if b"\\ud" in body.lower():
             try:

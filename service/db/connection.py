@@ -39,7 +39,7 @@ class Connection:
 
     `needs_check` is true while a response is outstanding. It stays true when the caller of `run` went away first, or
     the response was unreadable: then the connection must answer `ping()` before it is used again.
-    `holder` is the user whose request has the connection, as the queue counts users; None while nobody's has it.
+    `holder` is the user, or BATCHES, for whom the connection counts in `Queue.held`; None while it is idle or checked.
     """
 
     def __init__(self, driver: Any, settings: Settings, errors: Counter[str]) -> None:
@@ -159,7 +159,10 @@ class Connection:
         if isinstance(meaning, PreparedStatementsUnsupported):
             self.driver.terminate()
         if meaning is not error:
-            raise meaning from error
+            try:
+                raise meaning from error
+            finally:
+                del meaning, error  # their tracebacks refer to this frame: reference cycles
         if hasattr(error, "sqlstate"):
             self.needs_check = False  # the server has answered
 

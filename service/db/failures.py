@@ -86,8 +86,8 @@ class FailureLog:
             return
         self._logged_at[failure] = now
         prefix = ""
-        if isinstance(cause, DatabaseUnavailable) and (refused := self._connection_failure()):
-            prefix, cause = "no connection to the database: ", refused
+        if isinstance(cause, DatabaseUnavailable) and (why := self._connection_failure()):
+            prefix, cause = "no connection to the database: ", why
         members = {
             "operation": operation,
             "sqlstate": _sqlstate(cause),

@@ -178,9 +178,9 @@ async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     app_state = {"edge": EdgeState(Limits(), Counter())}
     protocol = partial(HTTPProtocol, config=config, server_state=state, app_state=app_state)
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
-    # After SIGHUP, the worker that is replaced has its port until it has stopped.
-    stop = settings.shutdown_delay + settings.shutdown_timeout + 2 * CLOSE_SECONDS + STOP_SECONDS
-    listener = await _listen(protocol, settings.host, ports, warn_after=stop if settings.workers > 1 else 0.0)
+    # After SIGHUP, the worker that is replaced keeps its port until it has stopped.
+    stop_seconds = settings.shutdown_delay + settings.shutdown_timeout + 2 * CLOSE_SECONDS + STOP_SECONDS
+    listener = await _listen(protocol, settings.host, ports, warn_after=stop_seconds if settings.workers > 1 else 0.0)
     try:
         await asyncio.get_running_loop().create_future()
     finally:

@@ -15,7 +15,7 @@ from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Pro
 from service.db.statements import Row, Statement
 from service.tasks.messages import MESSAGES, invalid
 from service.tasks.types import CompleteTask, CreateTask, UpdateTask, encode_task
-from service.tasks.users import create_user, lacks_user
+from service.tasks.users import create_user, must_create_user
 
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
@@ -52,9 +52,11 @@ async def create_task(request: Request) -> Response:
         statement, arguments = CREATE_TASK_ONCE, _arguments_once(request.user.id, key, arguments)
     try:
         rows = await request.database.run(statement, request.user.id, *arguments)
-    except Exception as error:  # lacks_user() knows which one means an unknown user
-        if not lacks_user(request, error):
+    except Exception as error:  # must_create_user() knows which error means an unknown user
+        if not must_create_user(request, error):
             raise
+        rows = []
+    if not rows:  # not within `except`: a further error would hold the first one, with its values
         await create_user(request)
         rows = await request.database.run(statement, request.user.id, *arguments)
     row = rows[0]
@@ -70,7 +72,7 @@ def _arguments_once(user_id: UUID, key: bytes, values: tuple[Any, ...]) -> tuple
     """The arguments of CREATE_TASK_ONCE after the user's id. Raises Problem(INVALID) for a key that is not valid."""
     if not is_idempotency_key(key):
         raise invalid("header", "Idempotency-Key", "value")
-    # Add a new member to the fingerprint only where a body has it: otherwise the fingerprint of every older body
+    # Include a member that is added later only if the body has it: otherwise the fingerprint of every older body
     # changes, and a retry after an upgrade is 422.
     fingerprint = int.from_bytes(blake2b(encode(values), digest_size=8).digest(), signed=True)
     id = uuid5(user_id, key.decode())  # the same key of the same user gives the same id

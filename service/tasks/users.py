@@ -8,11 +8,8 @@ from service.db.statements import Statement
 CREATE_USER = Statement("create_user")
 
 
-def lacks_user(request: Request, error: Exception) -> bool:
-    """Whether a statement failed because the request's user has no row, which this service creates.
-
-    It does not where PROVISION_USERS is off.
-    """
+def must_create_user(request: Request, error: Exception) -> bool:
+    """Whether a statement failed because the user has no row in `users`, and PROVISION_USERS is on."""
     return problem_for(error).type is UNKNOWN_USER and request.dependencies.settings.provision_users
 
 

@@ -215,10 +215,13 @@ def test_create_task_of_a_new_user_at_once_makes_every_task(
     assert rows("select count(*) from users where id = %s", ada.id) == [(1,)]
 
 
-def test_create_task_of_an_unknown_user_is_forbidden_where_users_are_not_made(database: str) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_create_task_of_an_unknown_user_is_forbidden_where_users_are_not_made(
+    database: str, headers: dict[str, str]
+) -> None:
     with serving(database_url=database, provision_users=False) as api:
         ada = api.caller()
-        response = ada.create(title="x")
+        response = ada.request("POST", ada.tasks, json={"title": "x"}, headers=headers)
 
         assert response.status_code == 403
         assert response.json()["detail"] == "This user has not been registered here."
@@ -231,6 +234,7 @@ def test_create_task_of_an_unknown_user_is_forbidden_where_users_have_more_than_
     rows("alter table users add column email text not null")
 
     assert ada.create(title="x").status_code == 403
+    assert ada.request("POST", ada.tasks, json={"title": "x"}, headers={"Idempotency-Key": "k"}).status_code == 403
 
 
 # list_tasks

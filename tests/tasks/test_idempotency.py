@@ -92,7 +92,9 @@ def test_create_task_with_the_key_of_a_deleted_task_makes_it_anew(ada: Caller) -
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "\u00e9", "a\tb"])
-def test_create_task_with_a_bad_key_is_422_and_makes_nothing(ada: Caller, key: str) -> None:
+def test_create_task_with_a_bad_key_is_422_and_makes_nothing(
+    ada: Caller, rows: Callable[..., list[Any]], key: str
+) -> None:
     headers = {b"Idempotency-Key": key.encode()}
 
     response = ada.request("POST", ada.tasks, json={"title": "x"}, headers=headers)
@@ -100,3 +102,4 @@ def test_create_task_with_a_bad_key_is_422_and_makes_nothing(ada: Caller, key: s
     assert response.status_code == 422
     assert response.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
     assert ada.list().json() == []
+    assert rows("select from users") == []
