@@ -95,10 +95,11 @@ def test_stop_while_a_tls_server_is_silent_leaves_no_transport_to_the_event_loop
     monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.1)
 
     async def open_and_close(proxy: Proxy, silence: ExitStack) -> None:
-        pool = Database(read_settings({"DATABASE_URL": proxy.url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "5"}))
-        await pool.open()
+        values = {"DATABASE_URL": proxy.url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "5", "ACQUIRE_TIMEOUT": "0.1"}
+        pool = Database(read_settings(values))
         proxy.lose_answers_to(b"user\0")
         sent = proxy.record()
+        await pool.open()
         await asyncio.to_thread(until, lambda: b"user\0" in sent)  # an attempt is past the handshake of TLS
         silence.enter_context(proxy.blocked())
         await pool.close()
@@ -121,7 +122,7 @@ async def test_statement_that_times_out_on_an_expired_connection_leaves_no_sessi
 
 
 def test_statements_end_at_their_deadline_and_leave_nothing_behind(database: str, rows: Rows) -> None:
-    with serving(database_url=database, statement_timeout=0.1) as api:
+    with serving(database_url=database, statement_timeout=0.3) as api:
         ada = api.caller()
         task = ada.create(title="x").json()
         api.fill()
