@@ -156,10 +156,14 @@ def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, del
     assert set(statuses) == {200}
 
 
-def workers_of(process: "subprocess.Popen[str]") -> set[int]:
-    """The ids of the worker processes, zombies included."""
-    children = psutil.Process(process.pid).children()
-    return {child.pid for child in children if child.status() == "zombie" or "spawn_main" in " ".join(child.cmdline())}
+def workers_of(process: "subprocess.Popen[str]") -> set[psutil.Process]:
+    """The worker processes, zombies included."""
+    found = set()
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a child may end meanwhile
+            if child.status() == "zombie" or "spawn_main" in " ".join(child.cmdline()):
+                found.add(child)
+    return found
 
 
 def test_replaced_workers_leave_the_address_to_the_others(database: str) -> None:
@@ -221,10 +225,7 @@ def test_workers_share_the_port_are_replaced_and_stop_together(database: str) ->
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
 
         def workers() -> set[psutil.Process]:
-            with suppress(psutil.ZombieProcess):  # one that was killed, until its parent has noticed
-                children = psutil.Process(service.process.pid).children()
-                return {child for child in children if "spawn_main" in "".join(child.cmdline())}
-            return set()
+            return workers_of(service.process)
 
         def answering() -> int:
             """How many workers have made the ids of a few requests."""
