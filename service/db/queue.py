@@ -101,7 +101,7 @@ class Queue:
         return True
 
     def _promote(self, user: Hashable, place: int) -> None:
-        """Insert the user's next entry, if there is one, at `place` of `_first`."""
+        """Insert the user's next entry at `place` of `_first`. A user without one waits no more."""
         if later := self._later.pop(user):
             self._first.insert(place, later.popleft())
             self._later[user] = later
