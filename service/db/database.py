@@ -89,7 +89,8 @@ class Database(Pool):
                 batcher.note_weight(statement, (user_id, *arguments), len(rows))
                 batcher = None
             except Exception as error:
-                await self._delay_retry(statement, error, started, retried)
+                if not await self._may_retry(statement, error, started, retried):
+                    raise
                 batcher, retried = None, True
             finally:
                 if self._on_timing:
@@ -105,21 +106,21 @@ class Database(Pool):
                 sent = perf_counter() if self._on_timing else 0.0
                 connection.replication_unconfirmed = False
                 try:
-                    rows = await connection.run(statement, bound)
-                    break
+                    try:
+                        rows = await connection.run(statement, bound)
+                        break
+                    except Exception as error:
+                        if statement.writes:
+                            await self._after_failed_write(connection, error)
+                        raise
+                    finally:
+                        self.release(connection)
+                        if self._on_timing:
+                            self._on_timing(0, perf_counter() - sent)
                 except Exception as error:
-                    failure = error
-                    if statement.writes:
-                        await self._after_failed_write(connection, error)
-                finally:
-                    self.release(connection)
-                    if self._on_timing:
-                        self._on_timing(0, perf_counter() - sent)
-                try:
-                    await self._delay_retry(statement, failure, started, retried)
-                finally:
-                    del failure  # its traceback refers to this frame: a reference cycle
-                retried = True
+                    if not await self._may_retry(statement, error, started, retried):
+                        raise
+                    retried = True
         finally:
             if batcher:
                 batcher.end_alone()
@@ -142,8 +143,8 @@ class Database(Pool):
             if self._on_timing:
                 self._on_timing(perf_counter() - queued, 0)
 
-    async def _delay_retry(self, statement: Statement, error: Exception, started: float, retried: bool) -> None:
-        """Return when the statement may be run again. Raises what the caller must know otherwise."""
+    async def _may_retry(self, statement: Statement, error: Exception, started: float, retried: bool) -> bool:
+        """Whether the statement may be run again: if so, after RETRY_DELAY. Raises OutcomeUnknown."""
         self._note_failure(statement, error)
         if isinstance(error, ConnectionLost) and statement.writes:
             raise OutcomeUnknown from error
@@ -152,11 +153,9 @@ class Database(Pool):
         )
         repeatable = isinstance(error, SERIALIZATION_FAILURES) or (lost and not retried)
         if not repeatable or self._loop.time() - started > RETRY_SECONDS:
-            try:
-                raise error
-            finally:
-                del error
+            return False
         await asyncio.sleep(RETRY_DELAY)
+        return True
 
     def _note_failure(self, statement: Statement, error: Exception) -> None:
         self.note_error(error)
