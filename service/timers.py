@@ -73,9 +73,7 @@ class ReusableTimeout(LazyTimer):
     def __enter__(self) -> None:
         task = self._task = asyncio.current_task(self._loop)
         self._cancelling_before = task.cancelling() if task else 0
-        self.deadline = self._loop.time() + self._seconds
-        if self.deadline < self._armed_for:  # as set() does, without its call
-            self._arm()
+        self.set(self._loop.time() + self._seconds)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         task, self._task = self._task, None

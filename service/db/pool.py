@@ -60,7 +60,7 @@ class Pool(ConnectionSet):
         return connection
 
     async def acquire(self, user: Hashable, capped: bool = False) -> Connection:
-        """Wait for a connection, for ACQUIRE_TIMEOUT at most. For callers who could not `take` one.
+        """Wait for a connection, at most for ACQUIRE_TIMEOUT. Call it when `take` has none.
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
@@ -68,9 +68,7 @@ class Pool(ConnectionSet):
             self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
         waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, capped)
-        self.queue.put(waiter)  # this and the timer: enqueue(), without a call for each request
-        if self._timer.deadline == inf:
-            self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
+        self.enqueue(waiter)
         if len(self.connections) < self._settings.pool_max_size:
             self._grow()
         try:

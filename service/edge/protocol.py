@@ -137,16 +137,12 @@ class HTTPProtocol(HTTPConnection):
             self.refuse_largest_bodies()
         if len(cycle.body) > self.limits.buffered_body_bytes:
             self.flow.pause_reading()
-        cycle.has_data = True
-        if cycle.wake:
-            cycle.wake_receive()
+        cycle.wake_receive()
 
     def on_message_complete(self) -> None:
         if self.state is BODY:  # not the head of an upgrade
             self.non_body_bytes = 0
             self.pipelined_bytes = self.last_read
-            cycle = self.cycle
-            cycle.more_body, cycle.has_data = False, True
-            if cycle.wake:
-                cycle.wake_receive()
+            self.cycle.more_body = False
+            self.cycle.wake_receive()
             self.state, self.state_since = IDLE, self.loop.time()
