@@ -223,9 +223,7 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
-
-        def workers() -> set[psutil.Process]:
-            return workers_of(service.process)
+        workers = partial(workers_of, service.process)
 
         def answering() -> int:
             """How many workers have made the ids of a few requests."""
