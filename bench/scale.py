@@ -55,7 +55,7 @@ VALUES = {
     "fingerprint": 1,
     "version": 1,
 }
-"""The arguments of statements, by the parameter's name. Ids and the start of a page are those of each run."""
+"""The value of each parameter of the statements, by its name. Each run chooses the ids and the start of a page."""
 
 
 def fill(url: str, tasks: int) -> None:

@@ -66,7 +66,7 @@ class Request(msgspec.Struct, gc=False):
     query: bytes
     headers: RequestHeaders
     receive: Receive
-    database: Database
+    database: Database  # of `dependencies`: a property would cost each request a call
     dependencies: Dependencies
 
     def body(self) -> Awaitable[bytes]:

@@ -138,9 +138,9 @@ class Queue:
         return waiter if came_first and self.held.get(BATCHES, 0) >= self._batch_share else batch
 
     def _next_of_users(self) -> Waiter | None:
-        """The entry of the user who holds the fewest connections.
+        """The first entry of the user who holds the fewest connections, or None.
 
-        A user who holds the share has a turn only if no other user may have it, and only if the entry is not capped.
+        A user who holds the share or more is chosen only if every user who waits does, and if the entry is not capped.
         """
         best, fewest, spare = None, self.share, None
         for waiter in self._first:
