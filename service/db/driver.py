@@ -7,13 +7,11 @@ more, and one warning is logged. `make compat` runs the database's tests on the 
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from typing import Any
 
 import asyncpg
-from aiohappyeyeballs import start_connection
 from asyncpg.pgproto.pgproto import UUID
 
 from service.db.errors import (
@@ -23,6 +21,7 @@ from service.db.errors import (
     PreparedStatementsUnsupported,
     UnsuitableServer,
 )
+from service.db.racing_loop import RacingLoop
 from service.settings import Settings
 
 __all__ = [
@@ -66,9 +65,6 @@ NAME_CONFLICTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePrepare
 QUEUE_TIMEOUT = "query_wait_timeout"
 """PgBouncer's message when a transaction got no connection to the server. Nothing was sent to the server."""
 
-ATTEMPT_DELAY = 0.25
-"""Seconds until the next address of a host name is tried beside the one before: RFC 8305, section 8."""
-
 SHOW_LEVEL = "show client_min_messages"
 
 ENDED = (OSError, asyncpg.InternalClientError)
@@ -76,39 +72,6 @@ ENDED = (OSError, asyncpg.InternalClientError)
 
 InternalClientError comes between the server's last message to an idle connection and the end of the stream.
 """
-
-
-class RacingLoop:
-    """An event loop that connects to the first address of a host name that answers (RFC 8305).
-
-    uvloop tries one after the other, each for as long as the system does: with a silent first address, a connection
-    would never be made within CONNECT_TIMEOUT (MagicStack/uvloop issue 406).
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._transports: list[asyncio.Transport] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
-        addresses = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        connected = await start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY)
-        if options.get("ssl"):  # sslnegotiation=direct
-            options["server_hostname"] = host
-        try:
-            made: Any = await self._loop.create_connection(factory, sock=connected, **options)
-        except BaseException:
-            connected.close()
-            raise
-        self._transports = [each for each in (*self._transports, made[0]) if not each.is_closing()]
-        return made
-
-    def abort(self) -> None:
-        """Close every transport that was made, without a word to the server."""
-        for transport in self._transports:
-            transport.abort()
 
 
 async def open_connection(url: str, settings: Settings) -> Any:
