@@ -153,14 +153,15 @@ def test_readyz_needs_no_key_set_beside_a_secret(database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "lines"), [({}, 1), ({"JWT_ISSUER": "https://id.example"}, 0), ({"JWT_AUDIENCE": "tasks"}, 0)]
+    ("named", "lines"),
+    [({"WORKERS": "2"}, 1), ({"JWT_ISSUER": "https://id.example"}, 0), ({"JWT_AUDIENCE": "tasks"}, 0)],
 )
 def test_serve_warns_once_of_a_key_set_without_issuer_and_audience(
     named: dict[str, str], lines: int, tmp_path: Path
 ) -> None:
     (tmp_path / "jwks.json").write_bytes(key_set(ED, ROTATED))
     port = free_port()
-    given = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "PORT": str(port), "WORKERS": "2", "SHUTDOWN_DELAY": "0"}
+    given = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "PORT": str(port), "SHUTDOWN_DELAY": "0"}
     given |= {"JWKS_FILE": str(tmp_path / "jwks.json"), "CURSOR_SECRET": "x" * 32}
     command = [sys.executable, "-m", "service", "serve"]
     with (tmp_path / "log").open("w") as log:

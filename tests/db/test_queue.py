@@ -269,7 +269,7 @@ LONG = 1_000_000
 
 
 def test_searches_of_long_texts_do_not_delay_other_users(database: str, rows: Rows) -> None:
-    """150 tasks of 1 MB are searched on 25 connections; every call of another user succeeds."""
+    """60 tasks of 1 MB are searched on 25 connections; every call of another user succeeds."""
     with serving(database_url=database, acquire_timeout=1, statement_timeout=2) as api:
         greedy, other = api.caller(), api.caller()
         other_task = other.create(title="x").json()["id"]
@@ -277,8 +277,8 @@ def test_searches_of_long_texts_do_not_delay_other_users(database: str, rows: Ro
         with psycopg.connect(for_psycopg(database), autocommit=True) as connection:
             connection.execute(
                 """insert into tasks (user_id, title, description)
-                select %s, 'x', string_agg(md5(n::text), '') || g from generate_series(1, 150) as g,
-                generate_series(1, %s / 32) as n group by g""",
+                select %s, 'x', text || g from generate_series(1, 60) as g,
+                (select string_agg(md5(n::text), '') as text from generate_series(1, %s / 32) as n) as texts""",
                 (greedy.id, LONG),
             )
         stop = threading.Event()
@@ -295,7 +295,7 @@ def test_searches_of_long_texts_do_not_delay_other_users(database: str, rows: Ro
             time.sleep(0.3)
             statuses = [
                 answer.status_code
-                for _ in range(20)
+                for _ in range(5)
                 for answer in (other.get(other_task), other.list(), other.create(title="y"), other.complete(other_task))
             ]
             stop.set()
