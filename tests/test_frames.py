@@ -1,31 +1,39 @@
-"""How many of the service's own frames lie between the server and the driver when a statement is sent."""
+"""How many of the service's own frames are on the stack when asyncpg is called to send a statement."""
 
 import sys
 from typing import Any
 
 import pytest
 
-from service.db import driver
+from service.db import connection
+from service.db.driver import Arguments, Call
 from service.settings import ROOT
 from tests.serving import serving
 
 
 @pytest.fixture
 def frames(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The functions of the service that wait for each statement, the innermost first."""
+    """The functions of the service that call asyncpg for each statement, the innermost first."""
     sent: list[list[str]] = []
-    bind_execute = driver._bind_execute
+    prepared_call = connection.prepared_call
 
-    def spy(*arguments: Any) -> Any:
-        names, frame = [], sys._getframe(1)
-        while frame:
-            if frame.f_code.co_filename.startswith(str(ROOT / "service")):
-                names.append(frame.f_code.co_qualname)
-            frame = frame.f_back  # type: ignore[assignment]
-        sent.append(names)
-        return bind_execute(*arguments)
+    def spied_call(driver: Any, prepared: Any, direct: bool) -> Call:
+        call = prepared_call(driver, prepared, direct)
+        # A function of the service within the call would not be on the stack below.
+        assert call.func.__qualname__.startswith("BaseProtocol."), call
 
-    monkeypatch.setattr(driver, "_bind_execute", spy)
+        def spy(arguments: Arguments) -> Any:
+            names, frame = [], sys._getframe(1)
+            while frame:
+                if frame.f_code.co_filename.startswith(str(ROOT / "service")):
+                    names.append(frame.f_code.co_qualname)
+                frame = frame.f_back  # type: ignore[assignment]
+            sent.append(names)
+            return call(arguments)
+
+        return spy
+
+    monkeypatch.setattr(connection, "prepared_call", spied_call)
     return sent
 
 

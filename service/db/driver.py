@@ -139,7 +139,7 @@ async def check_session(driver: Any, prepared_statements: bool) -> bool:
     else:
         prepared = await driver.prepare(SHOW_LEVEL, name="show_client_min_messages")
         try:
-            ((level,),) = await _bind_execute(driver._protocol, prepared._state, ())
+            ((level,),) = await prepared_call(driver, prepared, direct=True)(())
             direct = True
         except (AttributeError, TypeError, ValueError) as error:
             _warn_of_slow_calls(str(error))
@@ -159,17 +159,20 @@ def _warn_of_slow_calls(reason: str) -> None:
 
 
 def prepared_call(driver: Any, prepared: Any, direct: bool) -> Call:
-    """Runs a prepared statement. `direct` leaves out ten calls and checks of `PreparedStatement.fetch()`."""
-    return partial(_bind_execute, driver._protocol, prepared._state) if direct else partial(_fetch, prepared)
+    """Return a function that runs a prepared statement.
+
+    `direct` leaves out ten calls and checks of `PreparedStatement.fetch()`. By keyword, the constant arguments need no
+    function of our own between.
+    """
+    if not direct:
+        return partial(_fetch, prepared)
+    execute = driver._protocol.bind_execute
+    return partial(execute, prepared._state, portal_name="", limit=0, return_extra=False, timeout=None)
 
 
 def text_call(driver: Any, text: str) -> Call:
-    """Runs a text, for poolers that keep no prepared statements."""
+    """Return a function that runs a text, for poolers that keep no prepared statements."""
     return partial(_fetch_text, driver, text)
-
-
-def _bind_execute(protocol: Any, state: Any, arguments: Arguments) -> Any:
-    return protocol.bind_execute(state, arguments, "", 0, False, None)
 
 
 def _fetch(prepared: Any, arguments: Arguments) -> Any:
