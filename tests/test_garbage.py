@@ -70,7 +70,7 @@ def test_request_without_a_database_leaves_no_reference_cycles(without_collector
 
 async def test_request_that_waited_too_long_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
     async with opened(database, pool_max_size=1, acquire_timeout=0.01) as pool:
-        connection = pool.take(uuid4())
+        connection = pool.try_acquire(uuid4())
         assert connection
 
         async def refused() -> None:

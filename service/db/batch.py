@@ -1,4 +1,4 @@
-"""One batch: an entry of the queue that stands for the reads of one statement."""
+"""One batch: a single entry of the queue for several reads of one statement."""
 
 import asyncio
 from collections import defaultdict
@@ -17,7 +17,7 @@ Outcome = list[Row] | Exception
 
 
 class Batcher(Protocol):
-    """What a batch needs of the ReadBatcher."""
+    """The methods of ReadBatcher that a batch uses."""
 
     def can_dispatch(self) -> bool: ...
     def start(self, batch: "Batch", connection: Connection) -> None: ...
@@ -34,10 +34,10 @@ class Batch(Waiter, kw_only=True, eq=False):
         default_factory=partial(defaultdict, list)
     )
     started: float = 0.0
-    """When it was sent, and when all its rows had come: of `time.perf_counter()`."""
+    """When it was sent, and when all its rows had been received: times of `time.perf_counter()`."""
     finished: float = 0.0
 
-    def is_held_back(self) -> bool:
+    def must_wait(self) -> bool:
         return not self.batcher.can_dispatch()
 
     def start(self, connection: Connection) -> bool:

@@ -1,8 +1,8 @@
-"""Reads of one statement that wait at the same moment are sent as one pipelined round trip.
+"""Sends the reads of one statement that wait at the same time as one pipelined round trip.
 
-Each keeps its own bound user id, and gets only the rows that carry its own arguments: nothing else keeps users apart
-here, so a row without them is given to nobody. Writes are never batched: they would share a transaction, a lock wait
-and a failure. The pattern is that of GraphQL's DataLoader.
+Each read has its own bound user id, and is given only the rows that have its own arguments. Nothing else separates
+users here, so a row without a matching read is dropped. Writes are never batched: they would share a transaction, a
+lock wait and a failure. The pattern is that of GraphQL's DataLoader.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ BATCH_SIZE = 64
 """Reads in one batch at most."""
 
 BATCH_ROWS = 1000
-"""Rows that a batch is expected to bring at most, by the mean of its statement's reads so far."""
+"""The most rows that a batch may be expected to return, by a moving average of the rows of its statement's reads."""
 
 HEAVY_READS = 10_000
-"""Heavy reads remembered, the oldest forgotten first."""
+"""How many heavy reads are remembered. The oldest is dropped first."""
 
 SLOW_SECONDS = 0.05
-"""A batch that has been under way for longer does not count against BATCHES_IN_FLIGHT: its connection may be dead."""
+"""A batch in flight for longer than this does not count against BATCHES_IN_FLIGHT: its connection may be dead."""
 
 
 class Connections(Protocol):
-    """What batching needs of the pool."""
+    """The methods of the pool that batching uses."""
 
     queue: Queue
 
@@ -44,9 +44,9 @@ class Connections(Protocol):
 
 
 class ReadBatcher:
-    """The batches that further reads may join, and those that were sent and not answered.
+    """The open batches, which further reads may join, and the batches in flight.
 
-    While `uncontended` is true, the next read is sent alone and at once: none is under way, and the last one was alone.
+    While `uncontended` is true, the next read is sent alone and at once: none is in flight, and the last one was alone.
     `batches` counts the batches sent, and `batched_reads` the reads in them.
     """
 
@@ -65,19 +65,22 @@ class ReadBatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin_alone(self) -> None:
-        """Count a read that goes alone as a batch: reads that come meanwhile are batched."""
+        """Count a read that is sent alone as a batch in flight, so that reads during it are batched."""
         self.uncontended = False
         self._in_flight[self] = self._loop.time()
 
     def end_alone(self) -> None:
-        """The read that went alone has ended."""
+        """The read that was sent alone has ended."""
         del self._in_flight[self]
         self.uncontended = not self._in_flight and not self._open
         if self._open:
             self._pool.dispatch()
 
     def join(self, statement: Statement, arguments: tuple[Any, ...]) -> tuple[Batch, asyncio.Future[list[Row]]]:
-        """The batch that a read becomes part of, and its rows. Raises QueueFull and DatabaseUnavailable at once."""
+        """Add a read to a batch. Returns the batch and a future of the read's rows.
+
+        Raises QueueFull and DatabaseUnavailable at once.
+        """
         queue = self._queue
         batch = self._open.get(statement)
         if batch is None or queue.size >= self._max_waiting:
@@ -97,7 +100,9 @@ class ReadBatcher:
         batch = Batch(BATCHES, deadline, size=0, statement=statement, capacity=capacity, batcher=self)
         self._open[statement] = batch
         self._pool.enqueue(batch)
-        self._loop.call_soon(self._pool.dispatch)  # when all requests that this turn of the loop reads have joined
+        self._loop.call_soon(
+            self._pool.dispatch
+        )  # after all requests that this iteration of the loop reads have joined
         return batch
 
     def close(self, batch: Batch) -> None:
@@ -121,13 +126,13 @@ class ReadBatcher:
         self.batched_reads += batch.size
         task = self._loop.create_task(self._run(batch, connection))
         self._tasks.add(task)
-        # As a callback, after the callers have gone on: the reads that they send next still join the next batch.
+        # A callback runs after the callers have continued, so that the reads they send next join the next batch.
         task.add_done_callback(partial(self._on_done, batch, connection))
 
     async def _run(self, batch: Batch, connection: Connection) -> None:
         try:
             outcomes = await self._fetch(connection, batch.statement, list(batch.callers))
-        except Exception as error:  # whatever it is, such as rows without the batch columns: the callers wait
+        except Exception as error:  # any error, such as rows without the batch columns, must end the callers' wait
             outcomes = [error] * len(batch.callers)
         batch.finished = perf_counter()
         batch.resolve(outcomes)
@@ -144,10 +149,10 @@ class ReadBatcher:
             rows = await (
                 connection.run_many(statement, calls) if len(calls) > 1 else connection.run(statement, calls[0])
             )
-        except Exception as error:  # whichever it is, it is an outcome: of one call, or of all
-            brings_one_row = 0 < self._mean_rows[statement] <= 1
-            if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not brings_one_row:
-                for call in calls:  # it is not known which was heavy: the next read drops those that are not
+        except Exception as error:  # any error is the outcome of one call, or of all
+            returns_one_row = 0 < self._mean_rows[statement] <= 1
+            if isinstance(error.__cause__, TimeoutError) and len(calls) > 1 and not returns_one_row:
+                for call in calls:  # mark all as heavy: the next read of one that is not removes its mark
                     self.note_weight(statement, call[: len(call) - len(statement.limit_arguments)], HEAVY_ROWS)
             if (
                 len(calls) == 1
@@ -155,17 +160,17 @@ class ReadBatcher:
                 or (connection.needs_check and not await connection.ping())
             ):
                 return [error] * len(calls)
-            half = len(calls) // 2  # to isolate the failing call takes twice the logarithm of the batch's size
+            half = len(calls) // 2  # isolating one failing call takes 2 log2(size) further round trips
             halves = calls[:half], calls[half:]
             return [outcome for part in halves for outcome in await self._fetch(connection, statement, part)]
         found: defaultdict[Any, list[Row]] = defaultdict(list)
-        for key, run in groupby(rows, statement.key_of_row):  # to hash each row's key costs a list of 20 3 us more
+        for key, run in groupby(rows, statement.key_of_row):  # hashing the key of each row would cost 3 us for 20 rows
             found[key].extend(run)
         self._mean_rows[statement] += (len(rows) / len(calls) - self._mean_rows[statement]) / 2
         return [found[statement.key_of_call(call)] for call in calls]
 
     def note_weight(self, statement: Statement, arguments: tuple[Any, ...], rows: int) -> None:
-        """Remember whether a read with these arguments, its limit left out, is heavy."""
+        """Remember whether a read with these arguments, without its limit, is heavy."""
         if rows < HEAVY_ROWS:
             if self.heavy:
                 self.heavy.pop((statement, *arguments), None)
@@ -176,5 +181,5 @@ class ReadBatcher:
 
 
 def _is_of_one_call(error: Exception) -> bool:
-    """Whether the data of one call may be the cause: SQLSTATE class 22, or a value that Python cannot hold."""
+    """Whether one call's data may be the cause: SQLSTATE class 22, or a value that asyncpg cannot encode or decode."""
     return getattr(error, "sqlstate", "22")[:2] == "22" and not isinstance(error, (ConnectionLost, OSError))

@@ -1,10 +1,8 @@
 """One connection to PostgreSQL with its prepared statements, its time limit and its state."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -16,10 +14,9 @@ from service.db.driver import (
     Call,
     Record,
     check_session,
-    explained,
-    open_connection,
     prepared_call,
-    text_call,
+    translate_error,
+    unprepared_call,
 )
 from service.db.errors import PreparedStatementsUnsupported
 from service.db.statements import Statement
@@ -27,8 +24,8 @@ from service.settings import Settings
 from service.timers import ReusableTimeout
 
 CANCEL_SECONDS = 1.0
-"""The server gets at least this long to end a cancelled statement. If its connection were closed at once, the statement
-would go on, or go on waiting for a lock."""
+"""The server has at least this long to end a cancelled statement. If its connection were closed at once, the statement
+would continue, or would still wait for a lock."""
 
 MAX_PREPARES = 3
 """Preparations of a statement before its INVALID_STATEMENT is raised: one migration may change a table repeatedly."""
@@ -37,9 +34,9 @@ MAX_PREPARES = 3
 class Connection:
     """A connection. Its times are monotonic, in seconds: a probe moves `last_response_at`, and not `last_used_at`.
 
-    `needs_check` is true while a response is outstanding. It stays true when the caller of `run` went away first, or
-    the response was unreadable: then the connection must answer `ping()` before it is used again.
-    `holder` is the user, or BATCHES, for whom the connection counts in `Queue.held`; None while it is idle or checked.
+    `needs_check` is true while a response is outstanding. It stays true if the caller of `run` was cancelled first, or
+    if the response was unreadable: then the connection must answer `ping()` before it is used again.
+    `holder` is the user, or BATCHES, for which `Queue.held` counts the connection; None while it is idle or checked.
     """
 
     def __init__(self, driver: Any, settings: Settings, errors: Counter[str]) -> None:
@@ -51,14 +48,14 @@ class Connection:
         self._settings = settings
         self._timeout = ReusableTimeout(settings.statement_timeout)
         self._errors = errors
-        self._direct = True
+        self._uses_bind_execute = True
         self._prepared: dict[str, Any] = {}
         self._calls: dict[str, Call] = {}
         driver.add_log_listener(self._on_notice)
 
     def _on_notice(self, _: Any, message: Any) -> None:
         # When the wait for a synchronous standby is cancelled, the commit is answered as usual, after a warning. Its
-        # text depends on lc_messages, and a trigger's RAISE WARNING has the same SQLSTATE: only its source tells.
+        # text depends on lc_messages, and a trigger's RAISE WARNING has the same SQLSTATE: only its source differs.
         if message.server_source_function == "SyncRepWaitForLSN":
             self.replication_unconfirmed = True
 
@@ -68,14 +65,14 @@ class Connection:
         Raises asyncpg.PostgresError for bad SQL or a missing table, and UnsuitableServer.
         """
         try:
-            # First, since it says how to run the statements; and last, since asyncpg prepares without a Sync: a
-            # transaction would stay open, with its locks and its now().
-            self._direct = await check_session(self.driver, self._settings.prepared_statements)
+            # The session is checked first, since this decides how statements run. `select 1` comes last, since asyncpg
+            # prepares without a Sync: a transaction would stay open, with its locks and its now().
+            self._uses_bind_execute = await check_session(self.driver, self._settings.prepared_statements)
             for statement in statements:
                 if self._settings.prepared_statements:
                     await self._prepare(statement)
                 else:
-                    self._calls[statement.name] = text_call(self.driver, self._text(statement))
+                    self._calls[statement.name] = unprepared_call(self.driver, self._text(statement))
             await self.driver.execute("select 1", timeout=self._settings.statement_timeout)
         except NAME_CONFLICTS as error:
             raise PreparedStatementsUnsupported from error
@@ -99,9 +96,9 @@ class Connection:
         name = sha256(text.encode()).hexdigest()[:32]
         prepared = await self.driver.prepare(text, name=name, timeout=self._settings.statement_timeout)
         self._prepared[statement.name] = prepared
-        self._calls[statement.name] = prepared_call(self.driver, prepared, self._direct)
+        self._calls[statement.name] = prepared_call(self.driver, prepared, self._uses_bind_execute)
 
-    def _call(self, statement: Statement, arguments: Arguments) -> Awaitable[list[Record]]:
+    def _run_once(self, statement: Statement, arguments: Arguments) -> Awaitable[list[Record]]:
         return self._calls[statement.name](arguments)
 
     async def run(self, statement: Statement, arguments: Arguments) -> list[Record]:
@@ -115,8 +112,8 @@ class Connection:
                 try:
                     rows = await self._calls[statement.name](arguments)
                 except INVALID_STATEMENT:
-                    rows = await self._prepare_and_run(statement, partial(self._call, statement, arguments))
-        except Exception as error:  # counted and raised; a cancellation is no error, and leaves needs_check set
+                    rows = await self._prepare_and_run(statement, partial(self._run_once, statement, arguments))
+        except Exception as error:  # a cancellation is not counted, and needs_check stays true after it
             self._on_error(error)
             raise
         self.needs_check = False
@@ -151,18 +148,18 @@ class Connection:
         raise AssertionError("unreachable")
 
     def _on_error(self, error: Exception) -> None:
-        """Count the error by its SQLSTATE's class, and raise what it means if that is another exception."""
-        # Errors of this side have no SQLSTATE. These are the ones that the server uses for the same cause.
+        """Count the error by the class of its SQLSTATE. If it has a translation, raise this."""
+        # Errors of the client have no SQLSTATE. These are the ones that the server uses for the same cause.
         sqlstate = getattr(error, "sqlstate", None) or ("57014" if isinstance(error, TimeoutError) else "08006")
         self._errors[sqlstate[:2]] += 1
-        meaning = explained(error, self.driver)
-        if isinstance(meaning, PreparedStatementsUnsupported):
+        translated = translate_error(error, self.driver)
+        if isinstance(translated, PreparedStatementsUnsupported):
             self.driver.terminate()
-        if meaning is not error:
+        if translated is not error:
             try:
-                raise meaning from error
+                raise translated from error
             finally:
-                del meaning, error  # their tracebacks refer to this frame: reference cycles
+                del translated, error  # their tracebacks refer to this frame: reference cycles
         if hasattr(error, "sqlstate"):
             self.needs_check = False  # the server has answered
 
@@ -171,33 +168,7 @@ class Connection:
         try:
             limit = seconds or max(CANCEL_SECONDS, self._settings.statement_timeout)
             await self.driver.execute("select 1", timeout=limit)
-        except Exception:  # whatever the reason, the connection is of no use
+        except Exception:  # any error means that the connection cannot be used
             return False
         self.needs_check = False
         return True
-
-
-async def connect(
-    url: str,
-    settings: Settings,
-    statements: Sequence[Statement],
-    errors: Counter[str],
-    on_close: Callable[[Connection], None],
-) -> Connection:
-    """A new connection with `statements` prepared. It counts its failures in `errors` by class of SQLSTATE.
-
-    `on_close` is called once when the connection ends, from either side.
-    Raises TimeoutError after CONNECT_TIMEOUT, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
-    """
-    driver = await open_connection(url, settings)
-    connection = Connection(driver, settings, errors)
-    try:
-        await connection.prepare(statements)
-    except BaseException as error:
-        if isinstance(error, (TimeoutError, asyncio.CancelledError)):  # a lock may be in the way
-            with suppress(Exception):
-                await driver.close(timeout=CANCEL_SECONDS)  # which waits until the statement is cancelled
-        driver.terminate()
-        raise
-    driver.add_termination_listener(lambda _: on_close(connection))
-    return connection

@@ -1,4 +1,4 @@
-"""The open connections: made, checked, kept at the wanted number, and closed. Knows no request."""
+"""The set of open connections: opens, checks and closes them. Knows no request."""
 
 import asyncio
 import time
@@ -12,17 +12,17 @@ from service.db.errors import PreparedStatementsUnsupported
 from service.settings import Settings
 
 IDLE_SECONDS = 60.0
-"""A connection above POOL_MIN_SIZE is closed after this long without a request."""
+"""A connection above POOL_MIN_SIZE is closed after this many seconds without a request."""
 
 MAINTENANCE_SECONDS = 0.5
-"""Time between two runs of the maintenance, and so the longest until a database that is back is noticed."""
+"""Seconds between two runs of the maintenance. A database that accepts connections again is noticed this late."""
 
 CLOSE_SECONDS = 2.0
-"""For the statements that a stop cancelled to end, and then for the connections to close."""
+"""How long a stop waits for cancelled statements to end, and then again for the connections to close."""
 
 
 class ConnectionSet(ABC):
-    """Connections to one database: `connections` are open; of these `idle` are free, the last used one at the end.
+    """Connections to one database: `connections` are open; `idle` has the unused ones, the last used one at the end.
 
     `errors` counts failures by class of SQLSTATE. `name_conflict_at` is the monotonic time of the last
     PreparedStatementsUnsupported. Subclasses say what happens to a connection that is ready, and to waiting requests.
@@ -40,7 +40,7 @@ class ConnectionSet(ABC):
 
     @abstractmethod
     def release(self, connection: Connection) -> None:
-        """Take a connection that is new, or that its request gives back."""
+        """Make a connection available: it is new, or its request has ended."""
 
     @abstractmethod
     def fail_waiting(self) -> None:
@@ -59,7 +59,7 @@ class ConnectionSet(ABC):
         return None
 
     async def open(self) -> None:
-        """Open the first connection, within ACQUIRE_TIMEOUT, and then the rest. An absent database is no error."""
+        """Open the first connection, within ACQUIRE_TIMEOUT, and then the others. An absent database is no error."""
         await asyncio.wait([self._connector.start()], timeout=self._settings.acquire_timeout)
         self._maintenance = asyncio.create_task(self._maintain())
 
@@ -69,7 +69,9 @@ class ConnectionSet(ABC):
             return  # open() was not called, or failed
         self._maintenance.cancel()
         await self._connector.close()
-        if self._checks:  # they wait for the server to end what was cancelled: to terminate now would leave it running
+        if (
+            self._checks
+        ):  # they wait until the server has ended cancelled statements, which would run on if terminated now
             await asyncio.wait(self._checks, timeout=CLOSE_SECONDS)
         closing = [each.driver.close(timeout=CLOSE_SECONDS) for each in self.connections]
         self.connections, self.idle = set(), []
@@ -77,7 +79,7 @@ class ConnectionSet(ABC):
         await asyncio.gather(*closing, return_exceptions=True)
 
     def expire(self) -> None:
-        """Terminate idle connections now and busy ones at release: after a failover, all lead to the old server."""
+        """Terminate idle connections now and busy ones at release: after a failover, all reach the old server."""
         idle, self.idle = self.idle, []
         self.connections.clear()
         for connection in idle:

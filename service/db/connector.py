@@ -3,29 +3,31 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from service.db.connection import Connection, connect
-from service.db.driver import TERMINATED
+from service.db.connection import CANCEL_SECONDS, Connection
+from service.db.driver import TERMINATED, open_connection
 from service.db.errors import DatabaseUnavailable, UnsuitableServer
 from service.db.failures import description, remedy
-from service.db.statements import tenant_statements
+from service.db.statements import Statement, tenant_statements
 from service.db.url import for_asyncpg, location
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""A database counts as away after this many failures in a row."""
+"""A database counts as away after this many consecutive failures."""
 
 CONCURRENT_ATTEMPTS = 3
-"""Attempts to reach a database that is away, at once: a lost packet then delays only one of them."""
+"""Concurrent attempts to reach a database that is away: a lost packet then delays only one of them."""
 
 
 class Connector:
-    """`opening` is how many attempts are under way; `failure` is why the last one failed, or None.
+    """Opens connections. `opening` counts the attempts in progress; `failure` is why the last one failed, or None.
 
-    `on_open` gets each new connection, `on_close` each that ends. `on_failure` is called when the database is away.
+    `on_open` is called with each new connection, `on_close` with each that ends, `on_failure` when the database is
+    away.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Connector:
         return task
 
     def has_room(self, connections: int, waiting: int) -> bool:
-        """Whether another connection may be opened, can be, and is not being opened yet for each that waits."""
+        """Whether to start another attempt: the last one did not fail, and fewer run than the pool and the queue need.
+
+        `connections` are open, and `waiting` entries are in the queue.
+        """
         room = self._settings.pool_max_size - connections
         return not self.failure and self.opening < min(room, waiting)
 
     def refill(self, connections: int) -> bool:
-        """Open what is missing to POOL_MIN_SIZE. Returns whether there are more."""
+        """Start attempts up to POOL_MIN_SIZE. Returns whether open and opening connections exceed POOL_MIN_SIZE."""
         missing = self._settings.pool_min_size - connections - self.opening
         if self.failure:
             missing = int(self.opening < min(CONCURRENT_ATTEMPTS, self._settings.pool_max_size - connections))
@@ -78,14 +83,14 @@ class Connector:
     async def _open(self, attempts: int) -> None:
         try:
             connection = await connect(self._url, self._settings, self._statements, self._errors, self._on_close)
-        except Exception as error:  # whatever the reason, the pool tries again
+        except Exception as error:  # the pool tries again after any error
             self._errors[(getattr(error, "sqlstate", None) or "08001")[:2]] += 1
             # A server that terminates one connection accepts others. In a shutdown it refuses the next, which counts.
             # In the middle of a statement, asyncpg raises ConnectionDoesNotExistError from the server's error.
             terminated = isinstance(error, TERMINATED) or isinstance(error.__cause__, TERMINATED)
-            left = attempts if terminated else attempts - 1
-            if left and self.failure is None and not isinstance(error, (TimeoutError, UnsuitableServer)):
-                self.start(left)
+            remaining = attempts if terminated else attempts - 1
+            if remaining and self.failure is None and not isinstance(error, (TimeoutError, UnsuitableServer)):
+                self.start(remaining)
                 return
             if repr(error) != repr(self.failure):
                 members = {"database": self._location, "remedy": remedy(error)}
@@ -99,3 +104,29 @@ class Connector:
             self._on_open(connection)
         finally:
             self.opening -= 1
+
+
+async def connect(
+    url: str,
+    settings: Settings,
+    statements: Sequence[Statement],
+    errors: Counter[str],
+    on_close: Callable[[Connection], None],
+) -> Connection:
+    """A new connection with `statements` prepared. It counts its failures in `errors` by class of SQLSTATE.
+
+    `on_close` is called once when the connection ends, from either side.
+    Raises TimeoutError after CONNECT_TIMEOUT, OSError, asyncpg.PostgresError or asyncpg.InterfaceError.
+    """
+    driver = await open_connection(url, settings)
+    connection = Connection(driver, settings, errors)
+    try:
+        await connection.prepare(statements)
+    except BaseException as error:
+        if isinstance(error, (TimeoutError, asyncio.CancelledError)):  # the preparation may wait for a lock
+            with suppress(Exception):
+                await driver.close(timeout=CANCEL_SECONDS)  # which waits until the statement is cancelled
+        driver.terminate()
+        raise
+    driver.add_termination_listener(lambda _: on_close(connection))
+    return connection

@@ -20,20 +20,20 @@ from service.db.statements import HEAVY_ROWS, Row, Statement
 from service.settings import Settings
 
 RETRY_SECONDS = 0.5
-"""No retry begins later than this after the first attempt: the client was promised an answer in time."""
+"""No retry begins later than this after the first attempt, so that a request's duration stays bounded."""
 
 RETRY_DELAY = 0.01
-"""Before a retry: what ended one connection has often ended others, which are noticed meanwhile."""
+"""Wait before a retry. Other connections often fail for the same cause, and the pool notices it in this time."""
 
 READ_ONLY_BACKOFF = (1.0, 60.0)
-"""Seconds until a read-only server is given up again: first, and at most. It doubles while writes are refused."""
+"""The first and the longest time before READ_ONLY may replace all connections again. It doubles each time."""
 
 OnTiming = Callable[[float, float], None]
 """Called in the task of the caller of run(), with its seconds in the queue and its seconds with the database."""
 
 
 class Database(Pool):
-    """The pool, the batches of reads, and what an error means for those that share them.
+    """The pool, the batches of reads, and the retry policy.
 
     `failing` is the last error of each statement that fails for a cause in the database, until it succeeds again.
     """
@@ -54,7 +54,7 @@ class Database(Pool):
 
     @property
     def batched_reads(self) -> int:
-        """How many reads these batches carried."""
+        """How many reads were in these batches."""
         return self.batcher.batched_reads if self.batcher else 0
 
     async def open(self) -> None:
@@ -64,7 +64,7 @@ class Database(Pool):
         await super().open()
 
     async def run(self, statement: Statement, user_id: UUID, *arguments: Any) -> list[Row]:
-        """The statement's rows. When the rows of a write are here, it is committed.
+        """The statement's rows. A write is committed when its rows are returned.
 
         `user_id` is bound as `$1`. A list of HEAVY_ROWS or more that a batch brought in part is read again, alone, and
         has each deadline twice. Raises DatabaseUnavailable, PoolTimeout, QueueFull, ConnectionLost (reads),
@@ -73,7 +73,7 @@ class Database(Pool):
         bound = (user_id, *arguments, *statement.limit_arguments)
         started, retried = self._loop.time(), False
         user: Hashable = user_id
-        capped = not statement.writes
+        limited_to_share = not statement.writes
         batcher = self.batcher if statement.batch_columns else None
         if batcher and batcher.heavy and (statement, user_id, *arguments) in batcher.heavy:
             batcher = None
@@ -97,12 +97,12 @@ class Database(Pool):
                     self._on_timing(*batch.timing(queued))
         if batcher:
             batcher.begin_alone()
-            user, capped = BATCHES, False
+            user, limited_to_share = BATCHES, False
         try:
             while True:
-                connection = self.take(user, capped) if self.idle else None
+                connection = self.try_acquire(user, limited_to_share) if self.idle else None
                 if connection is None:
-                    connection = await self._acquire(user, capped)
+                    connection = await self._acquire(user, limited_to_share)
                 sent = perf_counter() if self._on_timing else 0.0
                 connection.replication_unconfirmed = False
                 try:
@@ -124,7 +124,7 @@ class Database(Pool):
         finally:
             if batcher:
                 batcher.end_alone()
-        # Still of this statement, after the release: without an await, no other request has run on the connection.
+        # No await since release(): no other statement has run on the connection, so its flag is this statement's.
         if statement.writes:
             if connection.replication_unconfirmed:
                 raise OutcomeUnknown
@@ -135,16 +135,16 @@ class Database(Pool):
             self.failing.pop(statement.name, None)
         return rows
 
-    async def _acquire_timed(self, user: Hashable, capped: bool) -> Connection:
+    async def _acquire_timed(self, user: Hashable, limited_to_share: bool) -> Connection:
         queued = perf_counter()
         try:
-            return await self.acquire(user, capped)
+            return await self.acquire(user, limited_to_share)
         finally:
             if self._on_timing:
                 self._on_timing(perf_counter() - queued, 0)
 
     async def _may_retry(self, statement: Statement, error: Exception, started: float, retried: bool) -> bool:
-        """Whether the statement may be run again: if so, after RETRY_DELAY. Raises OutcomeUnknown."""
+        """Whether the statement may be run again; if so, returns after RETRY_DELAY. Raises OutcomeUnknown."""
         self._note_failure(statement, error)
         if isinstance(error, ConnectionLost) and statement.writes:
             raise OutcomeUnknown from error
@@ -166,8 +166,8 @@ class Database(Pool):
         if isinstance(error.__cause__, TimeoutError):
             await connection.ping(CANCEL_SECONDS)  # so that an immediate read shows the outcome
         elif isinstance(error, READ_ONLY) and connection in self.connections:
-            # A failover is the usual cause: new connections lead to the new primary. When they do not, all would be
-            # replaced again for each refused write, and reads would wait for them.
+            # The usual cause is a failover, and new connections reach the new primary. If they do not, each refused
+            # write would replace all connections again, and reads would wait for them: hence the backoff.
             now = self._loop.time()
             if now >= self._read_only_until:
                 first, longest = READ_ONLY_BACKOFF
@@ -192,7 +192,7 @@ class Database(Pool):
             return rows
         finally:
             self.release(connection)
-            if connection in self.idle:  # a probe is no use: the connection keeps its place, to be closed one day
+            if connection in self.idle:  # a probe does not count as use: restore order and time, so that it can expire
                 self.idle.remove(connection)
                 self.idle.insert(0, connection)
                 connection.last_used_at = last_used_at

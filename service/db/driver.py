@@ -1,4 +1,4 @@
-"""asyncpg, and what this service knows of it: its errors, and the private parts in use. Its only importer.
+"""The only module that imports asyncpg: its connections, its errors, and the private parts that the service uses.
 
 The private parts are `Connection._protocol`, `PreparedStatement._state` and `Protocol.bind_execute()`. Each new
 connection tries them for real; where that fails, statements run through `PreparedStatement.fetch()`, which costs 5 us
@@ -21,7 +21,7 @@ from service.db.errors import (
     PreparedStatementsUnsupported,
     UnsuitableServer,
 )
-from service.db.racing_loop import RacingLoop
+from service.db.happy_eyeballs import HappyEyeballsLoop
 from service.settings import Settings
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "Call",
     "Record",
     "check_session",
-    "explained",
     "open_connection",
     "prepared_call",
-    "text_call",
+    "translate_error",
+    "unprepared_call",
 ]
 
 logger = logging.getLogger(__name__)
@@ -83,19 +83,19 @@ async def open_connection(url: str, settings: Settings) -> Any:
     A `timestamptz` is the integer that PostgreSQL sends, and is bound as one: microseconds since the start of 2000 in
     UTC. asyncpg would make a datetime by adding a timedelta, which takes longer than to decode the rest of a task.
     """
-    loop = RacingLoop(asyncio.get_running_loop())
+    loop = HappyEyeballsLoop(asyncio.get_running_loop())
     try:
         driver = await asyncpg.connect(
             url,
             loop=loop,
             timeout=settings.connect_timeout,
-            # Without a cache, asyncpg gives no number as a name to a text that is run without preparation. Behind a
-            # pooler, two processes would use the same number for different texts.
+            # Without a cache, asyncpg runs an unprepared text as the unnamed statement. With one, it would name the
+            # text by a number: behind a pooler, two processes would use one number for different texts.
             statement_cache_size=0,
         )
     except BaseException as error:
-        # asyncpg has closed its transports, but over TLS this waits for the server's answer. At a stop, the event loop
-        # would end first, and fail since a transport is open.
+        # asyncpg has closed its transports, but over TLS a close waits for the server's answer. At a stop, the event
+        # loop would end first, and fail because a transport is open.
         loop.abort()
         if isinstance(error, asyncpg.ClientConfigurationError):
             raise UnsuitableServer(" ".join(str(error).split())) from error  # it has two lines
@@ -106,8 +106,8 @@ async def open_connection(url: str, settings: Settings) -> Any:
     return driver
 
 
-def explained(error: Exception, driver: Any) -> Exception:
-    """The exception that says what `error` means, or `error` itself.
+def translate_error(error: Exception, driver: Any) -> Exception:
+    """Return the exception that callers of `db` know for `error`, or `error` itself.
 
     DatabaseUnavailable and PreparedStatementsUnsupported mean that the statement was not run.
     """
@@ -131,7 +131,7 @@ async def check_session(driver: Any, prepared_statements: bool) -> bool:
 
     Returns whether statements may run by `bind_execute`, which is tried for real.
     """
-    if driver.get_settings().server_encoding == "SQL_ASCII":  # which takes each byte for a character
+    if driver.get_settings().server_encoding == "SQL_ASCII":  # it counts bytes as characters
         raise UnsuitableServer("the database's encoding is SQL_ASCII: create it with encoding UTF8")
     direct = False
     if not prepared_statements:
@@ -170,7 +170,7 @@ def prepared_call(driver: Any, prepared: Any, direct: bool) -> Call:
     return partial(execute, prepared._state, portal_name="", limit=0, return_extra=False, timeout=None)
 
 
-def text_call(driver: Any, text: str) -> Call:
+def unprepared_call(driver: Any, text: str) -> Call:
     """Return a function that runs a text, for poolers that keep no prepared statements."""
     return partial(_fetch_text, driver, text)
 

@@ -1,4 +1,4 @@
-"""Why a statement has no rows. What each means for an HTTP caller is decided in api/problems.py."""
+"""The errors of statements and connections. api/exceptions.py has the HTTP response for each."""
 
 
 class DatabaseUnavailable(Exception):
@@ -18,11 +18,11 @@ class QueueFull(Exception):
 
 
 class ConnectionLost(ConnectionError):
-    """The connection ended, or gave no answer in time, while a statement was on it."""
+    """The connection ended, or the server did not answer in time, while a statement was running."""
 
 
 class OutcomeUnknown(Exception):
-    """A write was sent and no answer came: it may or may not be committed."""
+    """A write was sent and not answered: it may or may not be committed."""
 
 
 class UnsuitableServer(Exception):
@@ -30,7 +30,7 @@ class UnsuitableServer(Exception):
 
 
 class PreparedStatementsUnsupported(UnsuitableServer):
-    """The pooler changed the session, where a statement's name is unknown or taken. The statement was not run."""
+    """The pooler switched to a session where the statement's name is unknown or in use. The statement was not run."""
 
     def __init__(self) -> None:
         super().__init__("the pooler keeps no prepared statements: set PREPARED_STATEMENTS=false")

@@ -1,7 +1,7 @@
 """The pool: which request gets a connection, and when. Knows no task, and no statement's text.
 
 A pool of our own because asyncpg's costs each request a task, a future, a timer and a round trip to reset the
-connection. Here a free connection is one `list.pop()` away; `make bench` shows what that is worth.
+connection. Here, to acquire an idle connection is one `list.pop()`; `make bench` prints the difference.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Pool(ConnectionSet):
         await super().open()
 
     def fail_waiting(self) -> None:
-        for waiter in self.queue.drained():
+        for waiter in self.queue.pop_all():
             waiter.fail(DatabaseUnavailable())
 
     @property
@@ -49,25 +49,28 @@ class Pool(ConnectionSet):
         """How many requests have no connection yet."""
         return self.queue.size
 
-    def take(self, user: Hashable, capped: bool = False) -> Connection | None:
-        """Take an idle connection; there must be one. Returns None if `capped` and the user holds the share already."""
+    def try_acquire(self, user: Hashable, limited_to_share: bool = False) -> Connection | None:
+        """Acquire an idle connection; there must be one.
+
+        Returns None if `limited_to_share` is true and the user already holds its share.
+        """
         held = self.queue.held.get(user, 0)
-        if capped and held >= self.queue.share:
+        if limited_to_share and held >= self.queue.share:
             return None
         connection = self.idle.pop()
         connection.holder = user
         self.queue.held[user] = held + 1
         return connection
 
-    async def acquire(self, user: Hashable, capped: bool = False) -> Connection:
-        """Wait for a connection, at most for ACQUIRE_TIMEOUT. Call it when `take` has none.
+    async def acquire(self, user: Hashable, limited_to_share: bool = False) -> Connection:
+        """Wait for a connection, at most for ACQUIRE_TIMEOUT. Call it when `try_acquire` has none.
 
         Raises QueueFull and DatabaseUnavailable at once, and PoolTimeout.
         """
         if self.queue.size >= self._settings.max_waiting or not self.connections:
             self.check_queue_limit()
         future: asyncio.Future[Connection] = self._loop.create_future()
-        waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, capped)
+        waiter = Waiter(user, self._loop.time() + self._settings.acquire_timeout, future, limited_to_share)
         self.enqueue(waiter)
         if len(self.connections) < self._settings.pool_max_size:
             self._grow()
@@ -75,7 +78,7 @@ class Pool(ConnectionSet):
             return await future
         except asyncio.CancelledError:
             if self.queue.discard(waiter):
-                self.dispatch()  # the entry behind it may be one that may start
+                self.dispatch()  # the next entry may be startable
             elif not future.cancelled() and not future.exception():
                 self.release(future.result())  # it was handed over just before
             raise
@@ -98,7 +101,7 @@ class Pool(ConnectionSet):
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)
 
     def dispatch(self) -> None:
-        """Start queued entries on idle connections, as far as they may start."""
+        """Start queued entries on idle connections, until no entry may start."""
         while self.idle and self._hand_over(self.idle[-1]):
             self.idle.pop()
         if self.queue.size and len(self.connections) < self._settings.pool_max_size:
@@ -136,13 +139,13 @@ class Pool(ConnectionSet):
             if not (self.queue.size and self._hand_over(connection)):
                 self.idle.append(connection)
             elif self.idle or len(self.connections) < self._settings.pool_max_size:
-                self.dispatch()  # this start may have been what others waited for
+                self.dispatch()  # this start may have made another entry startable
 
     def _check_queue(self) -> None:
-        late = self.queue.expired(self._loop.time())
+        late = self.queue.pop_expired(self._loop.time())
         for waiter in late:
             self.timeouts += waiter.size
             waiter.fail(PoolTimeout())
-        self.dispatch()  # an entry that was held back may start by now
+        self.dispatch()  # a batch that had to wait may start now
         if self.queue.size:
             self._timer.set(self._loop.time() + QUEUE_CHECK_SECONDS)

@@ -14,23 +14,23 @@ BATCHES: Final = "batches"
 """Used in place of a user's id for batches, because a batch serves many users."""
 
 BATCHES_IN_FLIGHT = 2
-"""Batches under way at once. Few connections beat many: the reads that wait meanwhile make larger batches."""
+"""Batches in flight at once. Few are faster than many: the reads that wait meanwhile form larger batches."""
 
 
 class Waiter(msgspec.Struct, eq=False):
     """An entry of the queue: one request, or a batch of `size` requests. `deadline` is the event loop's time.
 
-    A `capped` entry keeps to its user's share of the pool even while nobody else waits.
+    A `limited_to_share` entry never takes its user above the share, even while no other user waits.
     """
 
     user: Hashable
     deadline: float
     future: Future[Connection] | None = None
-    capped: bool = False
+    limited_to_share: bool = False
     size: int = 1
 
-    def is_held_back(self) -> bool:
-        """Whether the entry must not start yet, even on an idle connection."""
+    def must_wait(self) -> bool:
+        """Whether the entry may not start yet, even on an idle connection."""
         return False
 
     def start(self, connection: Connection) -> bool:
@@ -92,18 +92,18 @@ class Queue:
             entries.remove(waiter)
         else:
             try:
-                place = self._first.index(waiter)
+                index = self._first.index(waiter)
             except ValueError:
                 return False
-            del self._first[place]
-            self._promote(waiter.user, place)
+            del self._first[index]
+            self._promote(waiter.user, index)
         self.size -= waiter.size
         return True
 
-    def _promote(self, user: Hashable, place: int) -> None:
-        """Insert the user's next entry at `place` of `_first`. A user without one waits no more."""
+    def _promote(self, user: Hashable, index: int) -> None:
+        """Insert the user's next entry at `index` of `_first`. Without one, remove the user."""
         if later := self._later.pop(user):
-            self._first.insert(place, later.popleft())
+            self._first.insert(index, later.popleft())
             self._later[user] = later
 
     def pop(self) -> Waiter | None:
@@ -122,17 +122,17 @@ class Queue:
         return waiter
 
     def next(self) -> Waiter | None:
-        """The entry whose turn it is.
+        """The entry to start next.
 
-        It is that of the user who holds the fewest connections; among equals, the one longest without a turn. A batch
-        serves many users: it starts before the requests that came later, and before all if batches hold less than their
-        share.
+        It belongs to the user who holds the fewest connections; among equals, to the one whose last turn is the longest
+        ago. A batch serves many users: it starts before later requests, and before all requests while batches hold less
+        than their share.
         """
         waiter = self._first[0] if self._first else None
         if waiter and waiter.user in self.held:
             waiter = self._next_of_users()
         batch = self._batches[0] if self._batches else None
-        if batch is None or batch.is_held_back():
+        if batch is None or batch.must_wait():
             return waiter
         came_first = waiter and waiter.user not in self.held and waiter.deadline < batch.deadline
         return waiter if came_first and self.held.get(BATCHES, 0) >= self._batch_share else batch
@@ -140,20 +140,21 @@ class Queue:
     def _next_of_users(self) -> Waiter | None:
         """The first entry of the user who holds the fewest connections, or None.
 
-        A user who holds the share or more is chosen only if every user who waits does, and if the entry is not capped.
+        An entry of a user who holds the share or more is chosen only if every waiting user does, and only if it is not
+        `limited_to_share`.
         """
-        best, fewest, spare = None, self.share, None
+        best, fewest, over_share = None, self.share, None
         for waiter in self._first:
             held = self.held.get(waiter.user, 0)
             if held == 0:
                 return waiter  # found after at most as many steps as users hold connections
             if held < fewest:
                 best, fewest = waiter, held
-            elif spare is None and not waiter.capped:
-                spare = waiter
-        return best or spare
+            elif over_share is None and not waiter.limited_to_share:
+                over_share = waiter
+        return best or over_share
 
-    def expired(self, now: float) -> list[Waiter]:
+    def pop_expired(self, now: float) -> list[Waiter]:
         """Remove and return the entries whose deadline has passed."""
         late = [waiter for waiter in self._entries() if waiter.deadline <= now]
         for waiter in late:
@@ -161,10 +162,10 @@ class Queue:
         return late
 
     def _entries(self) -> list[Waiter]:
-        """All entries, a user's first ones last: to discard them in this order promotes none that is discarded too."""
+        """All entries, later ones before first ones: discarding them in this order promotes none of them."""
         return [*chain.from_iterable(self._later.values()), *self._first, *self._batches]
 
-    def drained(self) -> list[Waiter]:
+    def pop_all(self) -> list[Waiter]:
         """Remove and return every entry."""
         entries = self._entries()
         self._later.clear()

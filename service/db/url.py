@@ -1,4 +1,4 @@
-"""DATABASE_URL in its many forms, rewritten for each driver. Imports no driver, opens no connection.
+"""Parses DATABASE_URL in the forms that hosts and clients use, and rewrites it for each driver. Imports no driver.
 
 The result is `postgresql://?` and libpq's parameters (PostgreSQL manual, 34.1.2), which both drivers read in the same
 way.
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlencode
 
 from service.settings import SettingsError
 
-FORM = re.compile(
+URL_PATTERN = re.compile(
     r"postgres(?:ql)?(?:\+\w+)?://"
     r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^/?]*))?@)?"  # up to the last @: a password may have one, unescaped
     r"(?P<hosts>[^@/?]*)(?:/(?P<dbname>[^@?]*))?(?:\?(?P<query>[^@]*))?"  # no @: else the password has a / or a ?
@@ -20,7 +20,7 @@ FORM = re.compile(
 HOST = re.compile(r"(?P<host>/.*|\[[^\]]*\]|[^:]*|[0-9A-Fa-f:.]*)(?::(?P<port>[^:]*))?")
 """A socket directory, an IPv6 address in brackets, a name, or an IPv6 address without brackets; then the port."""
 
-BOTH = frozenset(
+COMMON_PARAMETERS = frozenset(
     "user password passfile service host port dbname options application_name target_session_attrs krbsrvname gsslib "
     "sslmode sslnegotiation sslcert sslkey sslpassword sslrootcert sslcrl "
     "ssl_min_protocol_version ssl_max_protocol_version".split()
@@ -38,7 +38,7 @@ OTHER_CLIENTS = frozenset(
     "connection_limit pgbouncer pool_timeout socket_timeout sslaccept "  # Prisma
     "prepareThreshold supa uselibpqcompat workaround".split()  # JDBC, Supabase, node-postgres
 )
-"""Parameters of other clients, which are dropped. Any unknown name is refused: it may be a misspelt sslmode.
+"""Parameters of other clients. They are dropped. Any other unknown name is refused: it may be a misspelt sslmode.
 
 `pgbouncer=true` and `statement_cache_size=0` turn PREPARED_STATEMENTS off, in settings.py.
 """
@@ -60,7 +60,7 @@ def for_asyncpg(url: str) -> str:
     if "host" in parameters:  # asyncpg reads the text after a colon as the port, unless brackets are around the host
         hosts = parameters["host"].split(",")
         parameters["host"] = ",".join(f"[{host}]" if ":" in host and host[0] != "/" else host for host in hosts)
-    return _url({name: value for name, value in parameters.items() if name in BOTH})
+    return _url({name: value for name, value in parameters.items() if name in COMMON_PARAMETERS})
 
 
 def for_psycopg(url: str) -> str:
@@ -83,7 +83,7 @@ def _url(parameters: dict[str, str]) -> str:
 
 
 def _parameters(url: str) -> dict[str, str]:
-    form = FORM.fullmatch(url)
+    form = URL_PATTERN.fullmatch(url)
     if not form:
         raise SettingsError(_form_error(url))
     given = {name: unquote(form[name] or "") for name in ("user", "password", "dbname")}
@@ -130,7 +130,7 @@ def _parameters(url: str) -> dict[str, str]:
         if name in given and not Path(given[name]).is_file():
             raise SettingsError(f"DATABASE_URL names a file that does not exist: {name}={given[name]}")
 
-    unknown = given.keys() - BOTH - LIBPQ_ONLY
+    unknown = given.keys() - COMMON_PARAMETERS - LIBPQ_ONLY
     if unknown:
         raise SettingsError(f"DATABASE_URL has unknown parameters: {', '.join(sorted(unknown))}")
     return given

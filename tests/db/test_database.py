@@ -24,8 +24,8 @@ from service.db import database as database_module
 from service.db.connector import CONCURRENT_ATTEMPTS
 from service.db.database import Database
 from service.db.errors import DatabaseUnavailable
+from service.db.happy_eyeballs import HappyEyeballsLoop
 from service.db.migrations import migrate
-from service.db.racing_loop import RacingLoop
 from service.db.statements import Statement
 from service.db.url import for_psycopg
 from service.dev.postgres import embedded_postgres
@@ -715,7 +715,7 @@ def test_next_address_of_a_host_name_is_tried_when_the_first_is_silent(
         async def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
             return found
 
-        monkeypatch.setattr(RacingLoop, "getaddrinfo", getaddrinfo, raising=False)
+        monkeypatch.setattr(HappyEyeballsLoop, "getaddrinfo", getaddrinfo, raising=False)
         with serving(database_url=proxy.url, connect_timeout=5, acquire_timeout=5, pool_min_size=1) as api:
             assert api.caller().create(title="x").status_code == 201
         for client in full:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.db import connection, driver
+from service.db import connector, driver
 from tests.serving import serving
 
 
@@ -24,12 +24,12 @@ class WithoutProtocol:
 def test_operations_work_without_the_private_parts_of_asyncpg(
     database: str, printed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_connection = connection.open_connection
+    open_connection = driver.open_connection
 
     async def open_without_protocol(*arguments: Any) -> Any:
         return WithoutProtocol(await open_connection(*arguments))
 
-    monkeypatch.setattr(connection, "open_connection", open_without_protocol)
+    monkeypatch.setattr(connector, "open_connection", open_without_protocol)
     driver._warn_of_slow_calls.cache_clear()
     with serving(database_url=database, log_level="warning", pool_min_size=3) as api:
         api.fill()

@@ -33,8 +33,8 @@ def queue() -> Queue:
     return Queue(share=2)
 
 
-def wait(queue: Queue, user: str, deadline: float = 1, capped: bool = False) -> Waiter:
-    waiter = Waiter(user, deadline, capped=capped)
+def wait(queue: Queue, user: str, deadline: float = 1, limited_to_share: bool = False) -> Waiter:
+    waiter = Waiter(user, deadline, limited_to_share=limited_to_share)
     queue.put(waiter)
     return waiter
 
@@ -59,12 +59,12 @@ def test_queue_prefers_the_user_who_holds_the_fewest_connections(queue: Queue) -
     assert [queue.pop(), queue.pop()] == [of_bob, of_ada]
 
 
-@pytest.mark.parametrize(("capped", "may_start"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("limited_to_share", "may_start"), [(False, True), (True, False)])
 def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_capped(
-    queue: Queue, capped: bool, may_start: bool
+    queue: Queue, limited_to_share: bool, may_start: bool
 ) -> None:
     queue.held |= {"ada": 2, "bob": 1}
-    of_ada, of_bob = wait(queue, "ada", capped=capped), wait(queue, "bob")
+    of_ada, of_bob = wait(queue, "ada", limited_to_share=limited_to_share), wait(queue, "bob")
 
     assert queue.pop() is of_bob
     assert queue.pop() is (of_ada if may_start else None)
@@ -100,8 +100,8 @@ def test_queue_expires_late_waiters_and_drops_cancelled_ones(queue: Queue) -> No
 
     assert queue.discard(left)
     assert not queue.discard(left)
-    assert queue.expired(2) == [late]
-    assert sorted(queue.drained(), key=id) == sorted([later, batch], key=id)
+    assert queue.pop_expired(2) == [late]
+    assert sorted(queue.pop_all(), key=id) == sorted([later, batch], key=id)
     assert not any(map(queue.discard, (late, left, later, batch)))
     assert (queue.size, len(queue), queue.pop()) == (0, 0, None)
 
@@ -126,7 +126,7 @@ def test_queue_keeps_its_rules_in_any_order_of_events(seed: int) -> None:
     def expected() -> Waiter | None:
         users = list(dict.fromkeys(waiter.user for waiter in turns if waiter.user != BATCHES))
         may = [user for user in users if queue.held.get(user, 0) < 2] or [
-            user for user in users if not waits(str(user))[0].capped
+            user for user in users if not waits(str(user))[0].limited_to_share
         ]
         counts = [min(queue.held.get(user, 0), 2) for user in may]
         chosen = waits(str(may[counts.index(min(counts))]))[0] if may else None
@@ -140,7 +140,7 @@ def test_queue_keeps_its_rules_in_any_order_of_events(seed: int) -> None:
         user = random.choice(["ada", "bob", "cyd", "dan", BATCHES])
         match random.randrange(4):
             case 0 | 1:
-                turns.append(wait(queue, user, moment, capped=random.random() < 0.3))
+                turns.append(wait(queue, user, moment, limited_to_share=random.random() < 0.3))
             case 2:
                 chosen = expected()
                 assert queue.pop() is chosen
@@ -163,7 +163,7 @@ def wait_for_connections(pool: Database, count: int) -> list[asyncio.Task[Connec
 
 async def test_queue_keeps_no_user_however_a_request_ends(database: str) -> None:
     async with opened(database, pool_min_size=1, pool_max_size=1, acquire_timeout=0.2) as pool:
-        connection = pool.take(uuid4())
+        connection = pool.try_acquire(uuid4())
         assert connection
         late, left = wait_for_connections(pool, 2)
         await asyncio.sleep(0)
@@ -184,9 +184,9 @@ async def test_queue_keeps_no_user_however_a_request_ends(database: str) -> None
 async def test_entry_starts_at_once_when_its_user_loses_a_connection(database: str, end: str) -> None:
     async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
         ada = uuid4()
-        connection = pool.take(ada)
+        connection = pool.try_acquire(ada)
         assert connection
-        read = asyncio.create_task(pool.acquire(ada, capped=True))
+        read = asyncio.create_task(pool.acquire(ada, limited_to_share=True))
         await asyncio.sleep(0)
         if end == "checked":
             connection.needs_check = True
@@ -202,9 +202,9 @@ async def test_entry_starts_at_once_when_its_user_loses_a_connection(database: s
 async def test_entry_behind_one_that_leaves_gets_an_idle_connection_at_once(database: str) -> None:
     async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
         ada = uuid4()
-        connection = pool.take(ada)
+        connection = pool.try_acquire(ada)
         assert connection
-        read = asyncio.create_task(pool.acquire(ada, capped=True))
+        read = asyncio.create_task(pool.acquire(ada, limited_to_share=True))
         write = asyncio.create_task(pool.acquire(ada))
         await asyncio.sleep(0)
         assert not write.done()
@@ -219,8 +219,8 @@ async def test_entry_behind_one_that_leaves_gets_an_idle_connection_at_once(data
 async def test_entry_behind_one_that_starts_gets_an_idle_connection_at_once(database: str) -> None:
     ada, bob = uuid4(), uuid4()
     async with opened(database, pool_min_size=4, pool_max_size=4, pool_user_share=0.25) as pool:
-        of_ada, *of_bob = [pool.take(user) for user in (ada, bob, bob, bob)]
-        read = asyncio.ensure_future(pool.acquire(ada, capped=True))
+        of_ada, *of_bob = [pool.try_acquire(user) for user in (ada, bob, bob, bob)]
+        read = asyncio.ensure_future(pool.acquire(ada, limited_to_share=True))
         write = asyncio.ensure_future(pool.acquire(ada))
         await asyncio.sleep(0)
         for connection in of_bob:

@@ -10,7 +10,7 @@ ATTEMPT_DELAY = 0.25
 """Seconds until the next address of a host name is tried beside the one before: RFC 8305, section 8."""
 
 
-class RacingLoop:
+class HappyEyeballsLoop:
     """An event loop that connects to the first address of a host name that answers (RFC 8305).
 
     uvloop tries one after the other, each for as long as the system does: with a silent first address, a connection
@@ -38,6 +38,6 @@ class RacingLoop:
         return made
 
     def abort(self) -> None:
-        """Close every transport that was made, without a word to the server."""
+        """Close every transport without sending anything to the server."""
         for transport in self._transports:
             transport.abort()
