@@ -57,17 +57,13 @@ ROUTES = [
     Route("PUT", "/api/{user_id}/tasks/{id}", update_task),
     Route("DELETE", "/api/{user_id}/tasks/{id}", delete_task),
     Route("PATCH", "/api/{user_id}/tasks/{id}/complete", complete_task),
-    Route("GET", "/health", health, public=True),
-    Route("GET", "/livez", livez, public=True),
-    Route("GET", "/readyz", Health.readyz, public=True),
+    Route("GET", "/health", health, public=True, probe=True),
+    Route("GET", "/livez", livez, public=True, probe=True),
+    Route("GET", "/readyz", Health.readyz, public=True, probe=True),
     Route("GET", "/openapi.json", openapi, public=True),
     Route("GET", "/docs", docs, public=True),
     Route("GET", "/", root, public=True, documented=False),
 ]
-
-
-PROBES = ("/health", "/livez", "/readyz")
-"""Answered past MAX_CONNECTIONS too."""
 
 
 def create_app(settings: Settings, output: Output) -> ASGIApp:
@@ -78,7 +74,9 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     readiness = Health(settings, database, authenticator)
     failures = FailureLog(lambda: database.failure)
     metrics = Metrics(settings, authenticator, database, failures, output)
-    log = RequestLog(settings.log_level, output, metrics.count if settings.metrics_port else None)
+    probes = [route for route in ROUTES if route.probe]
+    unlogged = {route.handler.__name__ for route in probes}
+    log = RequestLog(settings.log_level, unlogged, output, metrics.count if settings.metrics_port else None)
     dependencies = Dependencies(settings, authenticator, database, log, failures, signing_keys(settings))
 
     limits = Limits(
@@ -86,7 +84,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         total_body_bytes=max(settings.max_body_bytes_total, settings.max_body_bytes),
         idle_seconds=settings.keep_alive_timeout,
     )
-    edge = EdgeState(limits, metrics.refused, PROBES, refusal_headers(settings))
+    edge = EdgeState(limits, metrics.refused, [route.path for route in probes], refusal_headers(settings))
 
     def endpoint(route: Route) -> ASGIApp:
         if route.public:

@@ -62,8 +62,8 @@ else:
     class ZstdStream:
         """One compressed response.
 
-        The library uses zstandard's chunker, a generator: when the client leaves, it is left half-way, and the end of
-        the response, which the application still sends, raises ZstdError.
+        The library uses zstandard's chunker, a generator. When the client disconnects, the generator is closed before
+        its end, and the end of the response, which the application still sends, would raise ZstdError.
         """
 
         def __init__(self) -> None:
@@ -84,10 +84,10 @@ def compressed(app: ASGIApp) -> ASGIApp:
     middleware._brotli.create_encoder = lambda _: BrotliStream()
     compressing: ASGIApp = middleware
 
-    def either(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def choose_app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         for name, _ in scope["headers"]:
             if name == b"accept-encoding":
                 return compressing(scope, receive, send)
         return app(scope, receive, send)
 
-    return either
+    return choose_app

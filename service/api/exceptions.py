@@ -35,14 +35,14 @@ from service.db.errors import (
 
 SQLSTATES = {
     "08": UNAVAILABLE,  # connection lost or refused
-    "0A000": UNAVAILABLE,  # a plan that outlived its table, twice
+    "0A000": UNAVAILABLE,  # a cached plan that is still invalid after MAX_PREPARES preparations
     "22": INVALID,  # a value that the column, or the database's encoding, cannot hold
     "23": RULE_VIOLATED,  # a constraint that the database's owner added
     "25006": UNAVAILABLE,  # read-only: a primary that became a standby
     "28": UNAVAILABLE,  # the role or its password is refused
     "3D000": UNAVAILABLE,  # no such database
     "40": UNAVAILABLE,  # serialization failure, deadlock
-    "42601": UNEXPECTED,  # a syntax error is ours
+    "42601": UNEXPECTED,  # a syntax error in sql/
     "42": UNAVAILABLE,  # the schema is not this release's: migrations have not run, a grant or an index is missing
     "53100": STORAGE_FULL,
     "53": UNAVAILABLE,  # too many connections, out of memory

@@ -17,14 +17,18 @@ from service.api.problems import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A row of the route table: whether its handler needs no token, its long responses may be compressed, and the
-    OpenAPI document has it.
+    """A row of the route table.
+
+    `public`: the handler needs no token. `probe`: a load balancer calls it every second; it is answered past
+    MAX_CONNECTIONS too, and is not logged by default. `compressed`: long responses may be compressed. `documented`: it
+    is in the OpenAPI document.
     """
 
     method: str
     path: str
     handler: Callable[..., Any]
     public: bool = False
+    probe: bool = False
     compressed: bool = False
     documented: bool = True
 

@@ -2,7 +2,8 @@
 
 `Database.run(statement, user_id, ...)` is the way in. Nothing here knows HTTP, tokens or tasks.
 `driver.py` alone imports asyncpg; `migrations.py` alone imports psycopg.
-Imported by `auth` (for `UUID` only), `api`, `tasks`, `observability` and the composition root.
+Imports `settings` and `timers`. Imported by `auth` (for `UUID` only), `api`, `tasks`, `observability`, `app`, and the
+commands: `dev`, `report` and `__main__`.
 """
 
 from service.db.driver import UUID

@@ -1,7 +1,7 @@
 """The request log: a line for each request, and the time that the running request has waited for the database."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
@@ -17,9 +17,6 @@ valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 
 valid_traceparent = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 """Matches a valid traceparent header: W3C Trace Context, section 3.2.2."""
-
-PROBES = frozenset(("health", "livez", "readyz"))
-"""Operations that are logged at `debug` only: a load balancer calls them every second."""
 
 _prefix = token_hex(4).encode()
 _numbers = count(1)
@@ -61,10 +58,14 @@ class RequestLog:
     """
 
     def __init__(
-        self, level: str, output: Output, on_request: Callable[[str, int, float, float], None] | None = None
+        self,
+        level: str,
+        probes: Set[str],
+        output: Output,
+        on_request: Callable[[str, int, float, float], None] | None = None,
     ) -> None:
         self._least_status = {"debug": 100, "info": 100, "warning": 500, "error": 500}[level]
-        self._unlogged = frozenset[str]() if level == "debug" else PROBES
+        self._unlogged = frozenset[str]() if level == "debug" else probes
         self._output = output
         self._on_request = on_request
 

@@ -14,12 +14,12 @@ from service.api.payloads import JSON, JSONBody, Response, encode
 from service.api.problems import NO_SUCH_TASK, PRECONDITION_FAILED, Headers, Problem
 from service.db.statements import Row, Statement
 from service.tasks.messages import MESSAGES, invalid
-from service.tasks.types import CompleteTask, CreateTask, UpdateTask, encode_task
+from service.tasks.types import CompleteTask, CreateTask, UpdateTask, encode_task, positions
 from service.tasks.users import create_user, must_create_user
 
 CREATE_TASK = Statement("create_task")
 CREATE_TASK_ONCE = Statement("create_task_once")
-GET_TASK = Statement("get_task", batch_columns=(1, 0))
+GET_TASK = Statement("get_task", batch_columns=positions("user_id", "id"))
 UPDATE_TASK = Statement("update_task")
 UPDATE_TASK_IF_MATCH = Statement("update_task_if_match")
 COMPLETE_TASK = Statement("complete_task")
@@ -91,11 +91,11 @@ async def get_task(request: Request) -> Response:
     Its `ETag` goes into the `If-Match` of a change. Another user's task is 404, as if it did not exist.
     """
     conditions = parse_conditions(request.headers)
-    row = _only(await request.database.run(GET_TASK, request.user.id, request.resource_id))
+    row = _one_or_404(await request.database.run(GET_TASK, request.user.id, request.resource_id))
     return conditional_response(conditions, version_tag(row["version"]), encode_task(row))
 
 
-def _only(rows: list[Row]) -> Row:
+def _one_or_404(rows: list[Row]) -> Row:
     if not rows:
         raise Problem(NO_SUCH_TASK)
     return rows[0]
@@ -155,7 +155,7 @@ async def _write(request: Request, statement: Statement, if_match: Statement, *a
     else:
         versions = await _versions(request, conditions)
         rows = await request.database.run(if_match, request.user.id, request.resource_id, versions, *arguments)
-    row = _only(rows)
+    row = _one_or_404(rows)
     if row["id"] is None:  # the task exists, at another version
         raise Problem(PRECONDITION_FAILED)
     return row
@@ -168,7 +168,7 @@ async def _versions(request: Request, conditions: Conditions) -> list[str]:
     """
     if not conditions.any_version or conditions.if_none_match == ANY:
         return conditions.versions()
-    row = _only(await request.database.run(GET_TASK, request.user.id, request.resource_id))
+    row = _one_or_404(await request.database.run(GET_TASK, request.user.id, request.resource_id))
     version = str(row["version"])
     return [] if conditions.exclude(version.encode()) else [version]
 

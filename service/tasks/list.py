@@ -12,7 +12,7 @@ from service.api.problems import PRECONDITION_FAILED, Headers, Problem
 from service.db.statements import Row, Statement
 from service.tasks.handlers import GET_TASK
 from service.tasks.query import ListQuery, next_link, parse_query
-from service.tasks.types import all_short, encode_task, encode_tasks, is_long
+from service.tasks.types import all_short, encode_elements, encode_task, encode_tasks, is_long, positions
 
 PAGE = 500
 """The first read of a list without `limit`. If fewer rows come, the list is complete, and one statement was enough."""
@@ -20,7 +20,7 @@ PAGE = 500
 FURTHER_PAGE = 50
 """The further reads of a streamed list. Each returns its connection, so that other requests run between them."""
 
-LIST_TASKS = Statement("list_tasks", batch_columns=(1,), limit=PAGE)
+LIST_TASKS = Statement("list_tasks", batch_columns=positions("user_id"), limit=PAGE)
 
 
 async def list_tasks(request: Request) -> Response:
@@ -32,24 +32,24 @@ async def list_tasks(request: Request) -> Response:
     conditions = parse_conditions(request.headers)
     headers: Headers = ()
     link = b""
-    rest: ListQuery | None = None
+    next_query: ListQuery | None = None
     if not request.query:
         rows = await request.database.run(LIST_TASKS, request.user.id)
         if len(rows) == PAGE:
-            rest = ListQuery().after(rows[-1])
+            next_query = ListQuery().after(rows[-1])
     else:
         query = parse_query(request)
-        rows, rest = await _read(request, query, query.limit or PAGE)
-        if query.limit and rest:
-            link = next_link(request, rest)
+        rows, next_query = await _read(request, query, query.limit or PAGE)
+        if query.limit and next_query:
+            link = next_link(request, next_query)
             headers = ((b"link", link),)
-            rest = None
-    if rest is None and all_short(rows):
+            next_query = None
+    if next_query is None and all_short(rows):
         body = encode_tasks(rows)
         return conditional_response(conditions, list_tag(body, link), body, headers)
     if conditions and not conditions.any_version:  # a streamed list has no ETag
         raise Problem(PRECONDITION_FAILED)
-    return Response(200, b"[", JSON + headers, more=_stream(request, rows, rest))
+    return Response(200, b"[", JSON + headers, more=_stream(request, rows, next_query))
 
 
 async def _read(request: Request, query: ListQuery, size: int) -> tuple[list[Row], ListQuery | None]:
@@ -65,8 +65,8 @@ async def _read(request: Request, query: ListQuery, size: int) -> tuple[list[Row
     return matches, None if is_end else query.after(rows[-1])
 
 
-async def _stream(request: Request, rows: list[Row], rest: ListQuery | None) -> AsyncIterator[bytes]:
-    """The rest of the array after its bracket: `rows`, and the pages of `rest` after them."""
+async def _stream(request: Request, rows: list[Row], next_query: ListQuery | None) -> AsyncIterator[bytes]:
+    """The rest of the array after its bracket: `rows`, and the pages of `next_query` after them."""
     comma = b""
     while True:
         parts = deque(_parts(rows))
@@ -78,9 +78,9 @@ async def _stream(request: Request, rows: list[Row], rest: ListQuery | None) -> 
                 piece = comma + piece
                 yield piece
                 comma = b","
-        if rest is None:
+        if next_query is None:
             break
-        rows, rest = await _read(request, rest, FURTHER_PAGE)
+        rows, next_query = await _read(request, next_query, FURTHER_PAGE)
     yield b"]"
 
 
@@ -90,7 +90,7 @@ def _parts(rows: list[Row]) -> Iterator[bytes | UUID]:
         if long:
             yield from (row["id"] for row in run)
         else:
-            yield encode_tasks(list(run))[1:-1]
+            yield encode_elements(list(run))
 
 
 async def _long_task(request: Request, id: UUID) -> bytes:

@@ -62,18 +62,22 @@ class CompleteTask(msgspec.Struct, frozen=True):
     completed: bool | UnsetType = UNSET
 
 
+def positions(*columns: str) -> tuple[int, ...]:
+    """Where these columns are in a row of any statement on tasks."""
+    return tuple(map(Task.__struct_fields__.index, columns))
+
+
 _WIDTH = len(Task.__struct_fields__)
-_TITLE = itemgetter(Task.__struct_fields__.index("title"))
+_TITLE = itemgetter(*positions("title"))
 
 # Timestamps in rows are integers. encode_task() and encode_tasks() convert these two, and must convert any further one.
-_CREATED_AT = Task.__struct_fields__.index("created_at")
-_UPDATED_AT = Task.__struct_fields__.index("updated_at")
+_CREATED_AT, _UPDATED_AT = positions("created_at", "updated_at")
 
 START_OF_2000 = 946_684_800_000_000
 """In microseconds since the start of 1970. The rows' timestamps are microseconds since the start of 2000."""
 
-EXACT = 2.0**32
-"""Up to so many seconds from 1970, in 2106, a float is within a quarter of a microsecond, which msgspec rounds."""
+EXACT_SECONDS = 2.0**32
+"""Up to this many seconds from 1970 (until 2106), a float is within 0.25 us of the time, and msgspec rounds it."""
 
 
 class _Times(msgspec.Struct, array_like=True, gc=False):
@@ -89,8 +93,8 @@ def encode_task(row: Row) -> bytes:
     """The task in a row of any statement that returns one, as JSON."""
     columns = list(row[:_WIDTH])
     created, updated = (columns[_CREATED_AT] + START_OF_2000) / 1e6, (columns[_UPDATED_AT] + START_OF_2000) / 1e6
-    if created.is_integer() or updated.is_integer() or not -EXACT < created <= updated < EXACT:
-        return encode_tasks([row])[1:-1]  # the rare cases of _timestamps(), which would cost every get more
+    if created.is_integer() or updated.is_integer() or not -EXACT_SECONDS < created <= updated < EXACT_SECONDS:
+        return encode_elements([row])  # the rare cases of _timestamps(), which would cost every get more
     times = msgspec.convert((created, updated), _Times, strict=False)
     columns[_CREATED_AT], columns[_UPDATED_AT] = times.created_at, times.updated_at
     return encode(Task(*columns))
@@ -106,6 +110,11 @@ def encode_tasks(rows: list[Row]) -> bytes:
     return encode(list(map(Task, *columns)))
 
 
+def encode_elements(rows: list[Row]) -> bytes:
+    """The tasks in rows, as the elements of a JSON array, without its brackets."""
+    return encode_tasks(rows)[1:-1]
+
+
 def _timestamps(microseconds: Sequence[int]) -> list[Any]:
     """Timestamps of rows, as values that msgspec encodes with six digits and `Z`.
 
@@ -113,7 +122,7 @@ def _timestamps(microseconds: Sequence[int]) -> list[Any]:
     if it is 0, one time in a million or where rows were imported: clients that parse a fixed format would fail.
     """
     seconds = [(value + START_OF_2000) / 1e6 for value in microseconds]
-    if any(map(float.is_integer, seconds)) or not -EXACT < min(seconds) <= max(seconds) < EXACT:
+    if any(map(float.is_integer, seconds)) or not -EXACT_SECONDS < min(seconds) <= max(seconds) < EXACT_SECONDS:
         return [_text(value) for value in microseconds]
     return msgspec.convert((seconds,), _TimesOfList, strict=False).times
 
