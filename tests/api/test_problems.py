@@ -1,4 +1,4 @@
-"""What goes wrong, as callers and the log see it: problem documents, the error table, and no secret anywhere."""
+"""Problem documents and the error table: what a caller receives, and the log line, for each error."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,7 +31,9 @@ from tests.serving import Caller, serving
 
 Rows = Callable[..., list[Any]]
 
-KINDS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, ProblemType)}
+PROBLEM_TYPES = {
+    name: problem_type for name, problem_type in vars(errors).items() if isinstance(problem_type, ProblemType)
+}
 
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 """RFC 9110's, where Python below 3.13 has those of its forerunners."""
@@ -41,41 +43,41 @@ LIMIT = 1_048_576
 # the problem documents
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_document_has_the_members_of_rfc_9457(kind: ProblemType) -> None:
-    response = problem_response(Problem(kind))
+@pytest.mark.parametrize("problem_type", PROBLEM_TYPES.values(), ids=PROBLEM_TYPES)
+def test_problem_document_has_the_members_of_rfc_9457(problem_type: ProblemType) -> None:
+    response = problem_response(Problem(problem_type))
 
-    assert response.status == kind.status
+    assert response.status == problem_type.status
     assert dict(response.headers)[b"content-type"] == b"application/problem+json"
     assert json.loads(response.body) == {
-        "type": kind.uri,
-        "title": TITLES.get(kind.status, HTTPStatus(kind.status).phrase),
-        "status": kind.status,
-        "detail": kind.detail,
+        "type": problem_type.uri,
+        "title": TITLES.get(problem_type.status, HTTPStatus(problem_type.status).phrase),
+        "status": problem_type.status,
+        "detail": problem_type.detail,
     }
-    assert kind.uri == "about:blank" or kind.uri.startswith("urn:problem:")
+    assert problem_type.uri == "about:blank" or problem_type.uri.startswith("urn:problem:")
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_document_has_a_sentence_to_show(kind: ProblemType) -> None:
-    assert kind.detail[0].isupper()
-    assert kind.detail[-1] == "."
+@pytest.mark.parametrize("problem_type", PROBLEM_TYPES.values(), ids=PROBLEM_TYPES)
+def test_problem_document_has_a_sentence_to_show(problem_type: ProblemType) -> None:
+    assert problem_type.detail[0].isupper()
+    assert problem_type.detail[-1] == "."
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_problem_has_the_headers_of_its_status(kind: ProblemType) -> None:
-    headers = dict(problem_response(Problem(kind)).headers)
+@pytest.mark.parametrize("problem_type", PROBLEM_TYPES.values(), ids=PROBLEM_TYPES)
+def test_problem_has_the_headers_of_its_status(problem_type: ProblemType) -> None:
+    headers = dict(problem_response(Problem(problem_type)).headers)
 
-    assert headers.get(b"www-authenticate", b"").startswith(b"Bearer") is (kind.status == 401)
-    assert (int(headers.get(b"retry-after", b"0")) > 0) is (kind.status == 503)
+    assert headers.get(b"www-authenticate", b"").startswith(b"Bearer") is (problem_type.status == 401)
+    assert (int(headers.get(b"retry-after", b"0")) > 0) is (problem_type.status == 503)
 
 
 def test_problem_document_joins_the_errors_in_its_detail() -> None:
-    faults = (
+    errors_of_fields = (
         FieldError(["body", "title"], "The title is blank.", "pattern"),
         FieldError(["path", "id"], "The id is not a UUID.", "uuid"),
     )
-    document = json.loads(Problem(INVALID, faults).document())
+    document = json.loads(Problem(INVALID, errors_of_fields).document())
 
     assert document["detail"] == "The title is blank. The id is not a UUID."
     assert document["errors"] == [
@@ -88,7 +90,7 @@ def test_problem_document_joins_the_errors_in_its_detail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "kind"),
+    ("sqlstate", "problem_type"),
     [
         ("08006", UNAVAILABLE),
         ("0A000", UNAVAILABLE),
@@ -127,15 +129,15 @@ def test_problem_document_joins_the_errors_in_its_detail() -> None:
         ("99999", UNEXPECTED),
     ],
 )
-def test_problem_for_sqlstate(sqlstate: str, kind: ProblemType) -> None:
+def test_problem_for_sqlstate(sqlstate: str, problem_type: ProblemType) -> None:
     error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "whatever"})
 
     assert error.sqlstate == sqlstate
-    assert problem_for(error).type is kind
+    assert problem_for(error).type is problem_type
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "problem_type"),
     [
         (TimeoutError(), UNAVAILABLE),
         (ConnectionResetError(), UNAVAILABLE),
@@ -145,8 +147,8 @@ def test_problem_for_sqlstate(sqlstate: str, kind: ProblemType) -> None:
         (asyncpg.DataError("invalid input for query argument $1: 'hunter2'"), INVALID),
     ],
 )
-def test_problem_for_exception(error: Exception, kind: ProblemType) -> None:
-    assert problem_for(error).type is kind
+def test_problem_for_exception(error: Exception, problem_type: ProblemType) -> None:
+    assert problem_for(error).type is problem_type
 
 
 async def test_problem_for_each_constraint(database: str, rows: Rows) -> None:
@@ -161,14 +163,14 @@ async def test_problem_for_each_constraint(database: str, rows: Rows) -> None:
     user_id = uuid4()
     rows("insert into users values (%s)", user_id)
     connection = await asyncpg.connect(for_asyncpg(database))
-    for values, kind in {
+    for values, problem_type in {
         (user_id, "x" * 501): INVALID,
         (user_id, " "): INVALID,
         (uuid4(), "x"): UNKNOWN_USER,
     }.items():
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
             await connection.execute("insert into tasks (user_id, title) values ($1, $2)", *values)
-        assert problem_for(refused.value).type is kind
+        assert problem_for(refused.value).type is problem_type
     await connection.close()
 
 

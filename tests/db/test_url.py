@@ -145,30 +145,31 @@ async def test_database_url_takes_a_socket_folder_with_spaces(
 
 @pytest.mark.parametrize("query", ["sslmode=require", "ssl=require", "ssl=true", "sslmode=no-verify"])
 async def test_database_url_with_tls_never_connects_without_tls(query: str) -> None:
-    heard = asyncio.Queue[bytes]()
+    received = asyncio.Queue[bytes]()
 
     async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.put_nowait(await reader.readexactly(8))
+        received.put_nowait(await reader.readexactly(8))
         writer.write(b"N")
-        heard.put_nowait(await reader.read())
+        received.put_nowait(await reader.read())
         writer.close()
 
+    settings = read_settings({"DATABASE_URL": "postgresql:///", "JWT_SECRET": SECRET})
     async with await asyncio.start_server(refuse_tls, "127.0.0.1") as server:
         url = f"postgresql://u:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/d?{query}"
         with pytest.raises(ConnectionError, match="rejected SSL upgrade"):
-            await asyncpg.connect(for_asyncpg(url))
+            await open_connection(for_asyncpg(url), settings)
         with pytest.raises(psycopg.OperationalError, match="server does not support SSL"):
             await asyncio.to_thread(lambda: psycopg.connect(for_psycopg(url)))
 
         ssl_request = struct.pack("!ll", 8, 80877103)  # PostgreSQL manual, 55.7
-        assert [await heard.get() for _ in range(4)] == [ssl_request, b""] * 2
+        assert [await received.get() for _ in range(4)] == [ssl_request, b""] * 2
 
 
 async def test_database_url_with_direct_tls_begins_with_the_handshake() -> None:
-    heard = asyncio.Queue[bytes]()
+    received = asyncio.Queue[bytes]()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.put_nowait(await reader.read(100))
+        received.put_nowait(await reader.read(100))
         writer.close()
 
     context = tls_context()
@@ -179,7 +180,7 @@ async def test_database_url_with_direct_tls_begins_with_the_handshake() -> None:
         settings = read_settings({"DATABASE_URL": url, "JWT_SECRET": SECRET})
         with pytest.raises((ConnectionError, asyncpg.PostgresError)):
             await open_connection(for_asyncpg(url), settings)
-        assert b"user\0u\0" in await asyncio.wait_for(heard.get(), 5)
+        assert b"user\0u\0" in await asyncio.wait_for(received.get(), 5)
 
 
 def test_database_url_with_system_certificates_names_their_file() -> None:
