@@ -80,13 +80,13 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
     OutcomeUnknown: OUTCOME_UNKNOWN,
     PreparedStatementsUnsupported: UNAVAILABLE,
 }
-"""The exceptions of auth and db, neither of which knows HTTP."""
+"""The exceptions of auth and db."""
 
 INVALID_TOKENS = {
     reason: msgspec.structs.replace(
         INVALID_TOKEN,
         detail=sentence,
-        # RFC 6750, section 3.1: by this a client tells a refused token from a missing one.
+        # RFC 6750, section 3.1: this distinguishes a refused token from a missing one.
         headers=((b"www-authenticate", f'Bearer error="invalid_token", error_description="{sentence}"'.encode()),),
     )
     for reason, sentence in REASONS.items()

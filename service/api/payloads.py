@@ -121,7 +121,7 @@ class JSONBody(Generic[T]):
         """A problem for a body that msgspec cannot parse.
 
         msgspec reports half of a surrogate pair with the same words as malformed JSON. Python's parser accepts one,
-        which tells the two apart. Only members that hold text have a message for it.
+        which distinguishes the two. Only members that hold text have a message for it.
         """
         if b"\\ud" in body.lower():
             try:

@@ -89,7 +89,7 @@ class Path:
         self._empty = segments.count("")
 
     def matches(self, segments: Sequence[str]) -> bool:
-        # Counting the empty segments refuses an empty parameter. It costs less than a look at each parameter.
+        # Counting the empty segments refuses an empty parameter. It costs less than checking each parameter.
         return bool(self._get_fixed(segments) == self._fixed) and segments.count("") == self._empty
 
 

@@ -55,7 +55,7 @@ async def list_tasks(request: Request) -> Response:
 async def _read(request: Request, query: ListQuery, size: int) -> tuple[list[Row], ListQuery | None]:
     """At most `size` tasks, and the query of those after them: None at the end of the list.
 
-    There may be fewer before the end, even none: the statement looks at a bounded number of tasks.
+    There may be fewer before the end, even none: the statement scans a bounded number of tasks.
     """
     rows = await request.database.run(query.order.statement, request.user.id, *query.arguments(size + 1))
     matches = [row for row in rows if row["is_match"]]

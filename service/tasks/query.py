@@ -18,7 +18,7 @@ from service.settings import Settings, SettingsError
 from service.tasks.messages import invalid
 
 WINDOW = 1000
-"""The number of tasks that a filtered page looks at. It bounds a statement's cost, however many tasks a user has."""
+"""The number of tasks that a filtered page scans. It bounds a statement's cost, however many tasks a user has."""
 
 CURSOR = "(?:[A-Za-z0-9_-]{52})?"
 TEXT = r"[^\u0000]{0,200}"

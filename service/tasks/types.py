@@ -1,4 +1,4 @@
-"""The wire types of a task, and the only code that knows how a row of a statement becomes one."""
+"""The wire types of a task, and the only code that converts a row of a statement to one."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -133,7 +133,7 @@ def _text(microseconds: int) -> str:
 
 
 def is_long(row: Row) -> bool:
-    """Whether a row of a list statement stands for a long task, whose title and description it does not carry.
+    """Whether a row of a list statement represents a long task, and so lacks its title and its description.
 
     The list statements return an empty title for such a task; no stored title is empty.
     """
