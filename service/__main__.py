@@ -14,7 +14,7 @@ from service.settings import Settings, SettingsError, read_settings
 
 
 def main() -> None:
-    """Parse the command line and run the command. Exits with status 1 and one line when a setting is not valid."""
+    """Parse the command line and run the command. Exit with status 1 and one line if a setting is not valid."""
     parser = argparse.ArgumentParser(prog="python -m service", description="The task service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     commands.add_parser("serve", help="serve with the settings of the environment (production)")
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table."""
+    """Return the settings as a Markdown table."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for field in msgspec.structs.fields(Settings):
         meta = [m for m in get_args(field.type)[1:] if isinstance(m, msgspec.Meta) and m.description][-1]
@@ -113,7 +113,7 @@ def change_schema(command: str, database_url: str) -> None:
 
 
 def print_report(form: str) -> None:
-    """Print the report of DATABASE_URL, or of the development database if that is not set."""
+    """Print the report of DATABASE_URL or, if that is not set, of the development database."""
     import psycopg
 
     from service.report.collect import collect
@@ -133,7 +133,7 @@ def print_report(form: str) -> None:
 
 
 def is_ready(host: str, port: str) -> bool:
-    """Whether /readyz answers 200 within two seconds. `host` is the address that the service listens on."""
+    """Whether /readyz returns 200 within two seconds. `host` is the value of HOST."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     host = f"[{host}]" if ":" in host else host
     try:

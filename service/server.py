@@ -1,4 +1,4 @@
-"""The server: uvicorn's, in one process or in several that share the listening sockets."""
+"""Runs uvicorn in one process, or in several processes that share the listening sockets."""
 
 import errno
 import logging
@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.app import create_app
-from service.auth.issuer_settings import open_to_other_services, read_issuers
+from service.auth.issuer_settings import accepts_any_audience, read_issuers
 from service.edge import uvicorn_interface
 from service.edge.protocol import HTTPProtocol
 from service.observability.log import configure_logging
@@ -23,25 +23,25 @@ from service.supervisor import STARTUP_FAILURE, Supervisor
 logger = logging.getLogger(__name__)
 
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""This machine has no such address. `localhost` may also be `::1` where there is no IPv6."""
+"""Errors for an address that this machine does not have, such as `::1` for `localhost` without IPv6."""
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises SettingsError, and SystemExit when the address is in use or the application cannot start.
+    Raises SettingsError. Raises SystemExit if the address is in use or the application cannot start.
     """
     try:
         uvicorn_interface.probe()
     except uvicorn_interface.IncompatibleUvicorn as error:
         raise SystemExit(f"error: {error}") from None
     output = configure_logging(settings.log_level)
-    create_app(settings, output)  # a wrong setting is reported before the address is in use, and once for all workers
-    if open_to_other_services(read_issuers(settings)):
+    create_app(settings, output)  # reports a bad setting before the sockets are bound, and once for all workers
+    if accepts_any_audience(read_issuers(settings)):
         logger.warning(
             "neither JWT_ISSUER nor JWT_AUDIENCE is set: every token that the key set's issuer signs is accepted"
         )
-    allow_files(settings)
+    raise_open_files_limit(settings)
     sockets = bind(settings.host, settings.port)
     for sock in sockets:
         logger.info("listening on %s port %d", *sock.getsockname()[:2])
@@ -55,15 +55,15 @@ def serve(settings: Settings) -> None:
 def run(
     settings: Settings,
     sockets: list[socket.socket],
-    all_stop: Callable[[], bool] = lambda: True,
+    is_full_stop: Callable[[], bool] = lambda: True,
     on_started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve in this process until a signal. Raises SystemExit when the application cannot start.
+    """Serve in this process until a signal. Raises SystemExit if the application cannot start.
 
-    `all_stop` says at the signal whether the other processes of these sockets stop too.
+    `is_full_stop`, called at the signal, returns whether the other processes with these sockets stop too.
     """
-    server = uvicorn_interface.Server(configuration(settings), all_stop, on_started)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the process would end with a failure status
+    server = uvicorn_interface.Server(configuration(settings), is_full_stop, on_started)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # otherwise the exit status would be a failure
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its graceful stop
         server.run(sockets)
     if not server.started:
@@ -71,12 +71,12 @@ def run(
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of `host`; `::` accepts IPv4 too. Raises SystemExit."""
+    """Bind a socket to each address of `host`. `::` accepts IPv4 too. Raises SystemExit."""
     sockets: list[socket.socket] = []
     absent: OSError | None = None
     try:
         for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-            # With PORT=0 the system chooses the port, and the addresses after the first take the same one.
+            # With PORT=0 the system chooses the port of the first address. Further addresses use the same port.
             chosen = sockets[0].getsockname()[1] if sockets else port
             try:
                 sockets.append(_bound(family, (address[0], chosen, *address[2:]), dual_stack=host == "::"))
@@ -105,12 +105,12 @@ def _bound(family: int, address: tuple[object, ...], *, dual_stack: bool) -> soc
     return sock
 
 
-def allow_files(settings: Settings) -> None:
-    """Raise the limit of open files to what MAX_CONNECTIONS needs, or to the hard limit.
+def raise_open_files_limit(settings: Settings) -> None:
+    """Raise the limit of open files to the number that MAX_CONNECTIONS needs, or to the hard limit.
 
-    Many systems start a process with 1,024. Past the limit no connection is accepted, and the pool cannot connect.
+    The default on many systems is 1,024. At the limit, no connection is accepted and the pool cannot connect.
     """
-    # Twice, because the edge answers connections past the limit too.
+    # Twice, because the edge also answers as many connections over the limit.
     wanted = 2 * settings.max_connections + settings.pool_max_size + 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != soft < wanted:
@@ -119,7 +119,7 @@ def allow_files(settings: Settings) -> None:
 
 
 def configuration(settings: Settings) -> uvicorn.Config:
-    """uvicorn's configuration. Each process creates its own application."""
+    """Return uvicorn's configuration. Each process creates its own application."""
     return uvicorn.Config(
         partial(worker_app, settings),
         factory=True,
@@ -141,5 +141,5 @@ def configuration(settings: Settings) -> uvicorn.Config:
 
 
 def worker_app(settings: Settings) -> ASGIApp:
-    """The application of one process, with its own log output."""
+    """Create the application of one process with its own log output."""
     return create_app(settings, configure_logging(settings.log_level))

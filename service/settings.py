@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds `service`, `sql`, `migrations` and `roles`."""
 
 SECRET_BYTES = 32
-"""The shortest secret, as for HS256: RFC 7518, section 3.2."""
+"""The shortest CURSOR_SECRET, the same as for HS256: RFC 7518, section 3.2."""
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5}|:\*)?/?", re.ASCII).fullmatch
 """Matches a value of the Origin header (RFC 6454, section 6.2), in lower case; a final slash is allowed."""
@@ -25,7 +25,7 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{
 without_prepared_statements = re.compile(
     r"[?&](pgbouncer=true|(prepared_)?statement_cache_size=0)(&|$)", re.ASCII | re.IGNORECASE
 ).search
-"""Matches parameters of Prisma and SQLAlchemy that mean: behind a pooler without prepared statements."""
+"""Matches the parameters with which Prisma and SQLAlchemy turn off prepared statements, for a pooler."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Deadline = Annotated[float, Meta(gt=0, le=60)]
@@ -33,11 +33,11 @@ Period = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class SettingsError(Exception):
-    """A setting is missing or bad. The message names it and never shows its value."""
+    """A setting is missing or not valid. The message names it and never contains its value."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting. The field `pool_min_size` is the variable `POOL_MIN_SIZE`. Times are in seconds."""
+    """All settings. The field `pool_min_size` is the variable `POOL_MIN_SIZE`. Times are in seconds."""
 
     database_url: Annotated[str, Meta(description="PostgreSQL connection URL")]
     jwt_secret: Annotated[
@@ -162,15 +162,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     def changed(self) -> list[str]:
-        """The names of the settings that differ from their defaults."""
+        """Return the names of the settings that differ from their defaults."""
         fields = msgspec.structs.fields(self)
         return [field.name.upper() for field in fields if getattr(self, field.name) != field.default]
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """The settings in `environment`; an empty variable counts as absent.
+    """Read the settings from `environment`. An empty variable counts as absent.
 
-    Raises SettingsError with the variable's name when one is missing or bad.
+    Raises SettingsError, which names the variable, if one is missing or not valid.
     """
     values: dict[str, Any] = {}
     for name, kind in get_type_hints(Settings, include_extras=True).items():

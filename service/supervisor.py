@@ -50,14 +50,14 @@ class Worker:
 class Supervisor:
     """Runs `number` workers. SIGTERM and SIGINT stop them; SIGHUP replaces them one after another.
 
-    A worker runs `target(settings, sockets, all_stop, on_started)`: `all_stop()` is true when no other worker goes on.
+    A worker runs `target(settings, sockets, is_full_stop, on_started)`. `is_full_stop()` is true when all workers stop.
     """
 
     def __init__(self, number: int, target: Callable[..., None], settings: Any, sockets: list[socket.socket]) -> None:
         self._number = number
         self._target = target
-        self._all_stop = context.Event()
-        self._arguments = (settings, sockets, self._all_stop.is_set)
+        self._full_stop = context.Event()
+        self._arguments = (settings, sockets, self._full_stop.is_set)
         self._sockets = sockets
         self._workers: list[Worker] = []
         self._outdated: list[Worker] = []  # to be replaced
@@ -122,7 +122,7 @@ class Supervisor:
     def _stop(self) -> int:
         for sock in self._sockets:
             sock.close()  # else the kernel would accept connections that no worker answers
-        self._all_stop.set()
+        self._full_stop.set()
         stopping = [*self._workers, *([self._replacement] if self._replacement else [])]
         for worker in stopping:
             worker.process.terminate()

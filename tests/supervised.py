@@ -1,6 +1,6 @@
-"""A parent of two workers for tests/test_supervisor.py: `python -m tests.supervised FOLDER`.
+"""A supervisor with two workers for tests/test_supervisor.py: `python -m tests.supervised FOLDER`.
 
-Each worker writes its id to a file of FOLDER. While FOLDER has a file `broken`, workers cannot start.
+Each worker creates a file FOLDER/PID.worker. While the file FOLDER/broken exists, workers cannot start.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 from service.supervisor import STARTUP_FAILURE, Supervisor
 
 
-def work(folder: Path, sockets: list[Any], all_stop: Callable[[], bool], on_started: Callable[[], None]) -> None:
+def work(folder: Path, sockets: list[Any], is_full_stop: Callable[[], bool], on_started: Callable[[], None]) -> None:
     if Path(folder, "broken").exists():
         sys.exit(STARTUP_FAILURE)
     Path(folder, f"{os.getpid()}.worker").touch()

@@ -1,4 +1,4 @@
-"""Signing keys, tokens as issuers sign them and as no issuer does, and an Authenticator that verifies them."""
+"""Signing keys, valid and invalid tokens, and an Authenticator that verifies them."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def _rsa_private_key(pair: int) -> rsa.RSAPrivateKey:
 class SigningKey:
     """A private key. `jwk` is its public half, with the id `kid` if it has one.
 
-    A pair of RSA keys takes 0.1 s to make, so all tests share a few: give another `pair` to get another key.
+    It takes 0.1 s to generate an RSA key, so the tests share a few: another `pair` gives another key.
     """
 
     def __init__(self, algorithm: str, kid: str | None = None, pair: int = 0) -> None:
@@ -91,7 +91,7 @@ ED, ROTATED, STRANGER = KEYS["EdDSA"], SigningKey("EdDSA", "key-2"), SigningKey(
 
 
 def credentials(signer: Signer, header: str | None = None, payload: str | None = None) -> bytes:
-    """The value of an Authorization header: a signed token with these two JSON texts, valid or not."""
+    """The value of an Authorization header: a signed token of these two texts, which may be invalid JSON."""
     signed = base64url((header or header_text(signer)).encode()) + b"." + base64url((payload or claims()).encode())
     return b"Bearer " + signed + b"." + base64url(signer.sign(signed))
 
@@ -109,12 +109,12 @@ def claims(**changes: str | None) -> str:
 
 
 def json_text(members: dict[str, Any]) -> str:
-    """An object of members that are JSON texts already: json.dumps cannot write `1e999` or a repeated member."""
+    """A JSON object whose values are given as JSON: json.dumps cannot write `1e999` or a repeated member."""
     return "{" + ", ".join(f'"{name}": {value}' for name, value in members.items() if value is not None) + "}"
 
 
 def other_last_character(token: bytes) -> bytes:
-    """The token with its last bit flipped. The bit is padding of the base64url text, so the signature is the same."""
+    """The token with its last bit flipped. That bit is padding of base64url, so the decoded signature is the same."""
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet.index(token[-1:]) ^ 1
     return token[:-1] + alphabet[last : last + 1]
@@ -124,7 +124,7 @@ def other_last_character(token: bytes) -> bytes:
 async def running(
     limits: JwksLimits = LIMITS, clock: Callable[[], float] = time.time, **settings: Any
 ) -> AsyncIterator[Authenticator]:
-    """An Authenticator with these settings, opened and closed."""
+    """Open an Authenticator with these settings, and close it at the end."""
     chosen = Settings(database_url="postgresql://", jwt_leeway=LEEWAY, **settings)
     authenticator = Authenticator(chosen, limits, clock)
     await authenticator.open()
@@ -134,7 +134,7 @@ async def running(
         await authenticator.close()
 
 
-async def refusal(authenticator: Authenticator, authorization: bytes) -> int:
+async def refused_status(authenticator: Authenticator, authorization: bytes) -> int:
     """The status of the answer to a token that verify() refuses."""
     with pytest.raises((InvalidToken, TokenTooLarge, KeysUnavailable)) as caught:
         await authenticator.verify(authorization)

@@ -289,13 +289,13 @@ export interface components {
             /** @enum {unknown} */
             status: "ready";
             last_answer_seconds: number;
-            pool: components["schemas"]["Pool"];
+            pool: components["schemas"]["PoolStatus"];
         };
         /**
-         * Pool
+         * PoolStatus
          * @description The numbers of open and idle connections, and of requests that wait for a connection.
          */
-        Pool: {
+        PoolStatus: {
             open: number;
             idle: number;
             waiting: number;

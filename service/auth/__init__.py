@@ -1,9 +1,10 @@
-"""Authentication: the Authorization header of a request -> its user.
+"""Authentication: from the Authorization header of a request to its user.
 
-`Authenticator` is the way in. It reads a token (`token.py`), selects the issuer by `iss` (`issuer.py`), lets it find
-the key (`shared_secrets.py`, or `jwks.py` and `keys.py`) and has PyJWT verify the token. Only `authenticator.py`,
-`keys.py` and `shared_secrets.py` import jwt. Only `fetch.py` imports httpx, and it is imported only for a URL.
+`Authenticator` is the entry point. It reads the token (`token.py`), selects the issuer by `iss` (`issuer.py`), finds
+the key (`shared_secrets.py`, or `jwks.py` and `keys.py`) and verifies the token with PyJWT. Only `authenticator.py`,
+`keys.py` and `shared_secrets.py` import jwt. Only `fetch.py` imports httpx, and it is imported only when JWKS_URL or
+JWT_DISCOVERY_URL is set.
 
-Nothing here knows HTTP requests, responses or tasks: what an error means to a client is decided in api/problems.py.
-Imported by `api`, `observability`, `dev` and the composition root.
+No HTTP requests, responses or tasks here: api/exceptions.py decides which response an error becomes.
+May import `db` (for its UUID type) and `settings`. Imported by `api`, `observability`, `app`, `server` and `dev`.
 """

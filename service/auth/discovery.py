@@ -1,4 +1,4 @@
-"""OpenID Connect discovery: the issuer's name and the address of its key set, from one document."""
+"""OpenID Connect discovery: reads the issuer's name and the URL of its key set from one document."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,16 +10,16 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 class Configuration(msgspec.Struct):
-    """OpenID Connect Discovery 1.0, section 3: the members that verifying a token needs."""
+    """The members of a discovery document that the service uses: OpenID Connect Discovery 1.0, section 3."""
 
     issuer: str
     jwks_uri: str
 
 
 async def discover(fetch: Fetch, url: str, names: tuple[str, ...], allow_http: bool) -> tuple[str, bytes]:
-    """The issuer's name, and its key set. Raises ValueError, msgspec.DecodeError or an error of `fetch`.
+    """Return the issuer's name and its key set. Raises ValueError, msgspec.DecodeError or an error of `fetch`.
 
-    The document may not name an issuer other than `names`: else one issuer could sign tokens in the name of another.
+    The name must be one of `names`. Otherwise an issuer could sign tokens in the name of another issuer.
     """
     configuration = msgspec.json.decode(await fetch(url), type=Configuration)
     if configuration.issuer not in names:

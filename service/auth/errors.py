@@ -1,4 +1,4 @@
-"""Why a request has no user. api/problems.py decides what each error means for an HTTP client."""
+"""The errors of authentication. api/exceptions.py decides which response each error becomes."""
 
 REASONS = {
     "malformed": "The token is not a valid JWT.",
@@ -12,11 +12,11 @@ REASONS = {
     "expired": "The token has expired.",
     "not_yet_valid": "The token is not valid yet.",
 }
-"""Each kind of refusal, and the sentence that a client may read. The kinds are labels of a metric."""
+"""Each reason to refuse a token, with the sentence that the client gets. The keys are labels of a metric."""
 
 
 class InvalidToken(Exception):
-    """The token is refused. `reason` is a key of REASONS; the message, for the log, quotes no part of the token."""
+    """The token is refused. `reason` is a key of REASONS. The message, for the log, quotes no part of the token."""
 
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or REASONS[reason])
@@ -24,8 +24,8 @@ class InvalidToken(Exception):
 
 
 class TokenTooLarge(Exception):
-    """The token is longer than MAX_TOKEN_BYTES. Signing in again would not help: the next token is as long."""
+    """The token is longer than MAX_TOKEN_BYTES. Signing in again does not help: the next token is as long."""
 
 
 class KeysUnavailable(Exception):
-    """The issuer's key set could not be read, so a token with an unknown key can be neither accepted nor refused."""
+    """The issuer's key set could not be read, so a token with an unknown key can neither be accepted nor refused."""

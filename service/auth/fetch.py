@@ -1,4 +1,7 @@
-"""Downloads the issuer's key set. The only importer of httpx; imported only when JWKS_URL is set."""
+"""Downloads key sets and discovery documents. Imported only when JWKS_URL or JWT_DISCOVERY_URL is set.
+
+The only module that imports httpx.
+"""
 
 import logging
 import ssl
@@ -6,12 +9,12 @@ from functools import cached_property
 
 import httpx
 
-for library in ("httpx", "httpcore"):  # they log each request and the address, at `info` and `debug`
+for library in ("httpx", "httpcore"):  # they log each request with its URL at `info` and `debug`
     logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class Fetcher:
-    """Downloads documents of at most `max_bytes`. The caller bounds the time.
+    """Downloads documents of at most `max_bytes`. The caller limits the time.
 
     Uses the proxies of HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and the certificates of the system or SSL_CERT_FILE.
     """
@@ -21,20 +24,20 @@ class Fetcher:
 
     @cached_property
     def _certificates(self) -> ssl.SSLContext:
-        """Takes 20 to 40 ms to load. httpx would load them for each client, even if no address is https."""
+        """The trusted certificates, loaded once in 20 to 40 ms. httpx loads its own for each client, even for http."""
         return ssl.create_default_context()
 
     async def fetch(self, url: str) -> bytes:
-        """The body at `url`. Raises ValueError when the status is not 200 or the body is too large, httpx.HTTPError.
+        """Return the body at `url`. Raises httpx.HTTPError, or ValueError for a status other than 200 or a large body.
 
-        A redirect is not followed: its target was never checked to be safe. The client is made for one request, so
-        that no idle connection is kept until the next, minutes later.
+        Redirects are not followed, because is_safe_url() did not check their targets. Each request has its own client,
+        because an idle connection would stay open for minutes until the next request.
         """
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}  # a small body cannot grow by inflating
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}  # a compressed body could expand
         async with (
             httpx.AsyncClient(
                 verify=self._certificates if httpx.URL(url).scheme == "https" else False,
-                timeout=None,  # noqa: S113 - the caller bounds the whole request; this would bound each step
+                timeout=None,  # noqa: S113 - the caller limits the whole request; this would limit each step
                 follow_redirects=False,
                 headers=headers,
             ) as client,

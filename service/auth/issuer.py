@@ -1,4 +1,4 @@
-"""One issuer: its names, its keys, and what its tokens must say. Nothing of it is used for another issuer's tokens."""
+"""One issuer: its names, its keys, and the claims that its tokens must have. Issuers share none of these."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,27 +14,27 @@ from service.auth.issuer_settings import IssuerSettings, discovered_names
 from service.auth.jwks import JwksLimits, KeySet
 from service.auth.keys import ALGORITHMS, Key
 from service.auth.shared_secrets import SharedSecrets
-from service.auth.token import Unverified
+from service.auth.token import UnverifiedToken
 from service.db import UUID
 from service.settings import Settings
 
-PUBLIC = {name for names in ALGORITHMS.values() for name in names}
+ASYMMETRIC_ALGORITHMS = {name for names in ALGORITHMS.values() for name in names}
 
 CLAIM_LENGTH = 255
-"""Characters of a user's id at most: OpenID Connect Core 1.0, section 2."""
+"""The most characters of a user's id: OpenID Connect Core 1.0, section 2."""
 
 
 class Issuer:
-    """An issuer of tokens. `changed` is called after every change of its keys or its name.
+    """An issuer of tokens. Calls `changed` after each change of its keys or its name.
 
-    Raises SettingsError when JWKS_FILE holds no key set.
+    Raises SettingsError when JWKS_FILE contains no key set.
     """
 
     def __init__(
         self, issuer: IssuerSettings, settings: Settings, limits: JwksLimits, changed: Callable[[], None]
     ) -> None:
         self.names = issuer.names or discovered_names(issuer.discovery_url)
-        """Accepted values of `iss`; any value is accepted when there is none."""
+        """The accepted values of `iss`. If empty, any value is accepted."""
         self.audiences = issuer.audiences
         self._settings = issuer
         self._changed = changed
@@ -43,12 +43,12 @@ class Issuer:
         if issuer.jwks_file:
             read = partial(asyncio.to_thread, Path(issuer.jwks_file).read_bytes)
             self._key_set = KeySet(settings, limits, read, changed)
-            self._key_set.load(Path(issuer.jwks_file), f"{issuer.place}JWKS_FILE")
+            self._key_set.load(Path(issuer.jwks_file), f"{issuer.error_prefix}JWKS_FILE")
         elif issuer.has_key_set:
             self._key_set = KeySet(settings, limits, self._source(settings, limits), changed)
 
     def _source(self, settings: Settings, limits: JwksLimits) -> Callable[[], Awaitable[bytes]]:
-        from service.auth.fetch import Fetcher  # httpx takes 60 ms to import, which no other deployment needs
+        from service.auth.fetch import Fetcher  # importing httpx takes 60 ms, and only a URL needs it
 
         fetch = Fetcher(limits.document_bytes).fetch
         if self._settings.jwks_url:
@@ -67,33 +67,33 @@ class Issuer:
 
     @property
     def has_keys(self) -> bool:
-        """Whether some token of this issuer can be verified."""
+        """Whether tokens of this issuer can be verified: a secret is set, or the key set was read."""
         return bool(self._settings.secrets) or (self._key_set is not None and self._key_set.has_keys)
 
     async def open(self) -> None:
-        """Start to read the key set, and to keep it fresh."""
+        """Start the task that reads and refreshes the key set."""
         if self._key_set:
             await self._key_set.open()
 
     async def close(self) -> None:
-        """Stop what open() started."""
+        """Stop the task that open() started."""
         if self._key_set:
             await self._key_set.close()
 
-    def check(self, bearer: Unverified) -> None:
-        """Raises InvalidToken for a token that no key can make valid, so that no key is looked up for it."""
-        if bearer.algorithm not in self._secrets and not (self._key_set and bearer.algorithm in PUBLIC):
+    def check(self, token: UnverifiedToken) -> None:
+        """Check everything that needs no key: algorithm, required claims and user id. Raises InvalidToken."""
+        if token.algorithm not in self._secrets and not (self._key_set and token.algorithm in ASYMMETRIC_ALGORITHMS):
             raise InvalidToken("algorithm", "alg is not accepted")
         for required in self._settings.required_claims:
-            if not required.accepts(bearer.claims):
+            if not required.accepts(token.claims):
                 raise InvalidToken("claim", f"the claim {required.name} is not as JWT_REQUIRED_CLAIMS says")
-        self.user_id(bearer.claims)
+        self.user_id(token.claims)
 
     def user_id(self, claims: dict[str, Any]) -> UUID:
-        """The user that the claims name. Raises InvalidToken or ValueError.
+        """Return the user's id from the claims. Raises InvalidToken or ValueError.
 
         With JWT_USER_NAMESPACE, it is the version 5 UUID of the issuer's first name, a space and the claim.
-        The first name, and not the token's `iss`, so that an id outlives a change of the issuer's domain.
+        The first name is used, not the token's `iss`, so that ids stay the same when the issuer changes its domain.
         """
         name = self._settings.user_claim
         text = claims.get(name)
@@ -102,17 +102,21 @@ class Issuer:
         if self._settings.user_namespace:
             return UUID(str(uuid5(self._settings.user_namespace, f"{self.names[0]} {text}")))
         with suppress(ValueError):
-            user = UUID(text)  # also parses braces, urn:uuid: and any place for the dashes
+            user = UUID(text)  # also accepts braces, `urn:uuid:` and dashes at any position
             if str(user) == text.lower():
                 return user
         raise InvalidToken("user", f"{name} is not a UUID in 36 characters: set JWT_USER_NAMESPACE for other ids")
 
-    async def find(self, bearer: Unverified, rejected: Key | None = None) -> Key:
-        """The key that may have signed the token. Raises InvalidToken or KeysUnavailable."""
-        if self._key_set is None or bearer.algorithm in self._secrets:
-            return self._secrets.find(bearer)
-        return await self._key_set.find(bearer, rejected)
+    async def find(self, token: UnverifiedToken, rejected: Key | None = None) -> Key:
+        """Return the key that may have signed the token. Raises InvalidToken or KeysUnavailable."""
+        if self._key_set is None or token.algorithm in self._secrets:
+            return self._secrets.find(token)
+        return await self._key_set.find(token, rejected)
 
-    def may_be_newer(self, bearer: Unverified) -> bool:
-        """Whether a token that no known key has signed may be signed by a key that is not read yet."""
-        return self._key_set is not None and bearer.algorithm in PUBLIC and not self._key_set.names(bearer.key_id)
+    def may_have_unread_key(self, token: UnverifiedToken) -> bool:
+        """Whether the issuer may have signed the token with a new key that this service has not read yet."""
+        return (
+            self._key_set is not None
+            and token.algorithm in ASYMMETRIC_ALGORITHMS
+            and not self._key_set.has_key_id(token.key_id)
+        )

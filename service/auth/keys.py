@@ -1,6 +1,6 @@
 """The public keys of a JSON Web Key Set. Each key has exactly one algorithm.
 
-A token never chooses how its signature is verified: its `alg` must be the algorithm of the key (RFC 8725, section 3.1).
+The key, not the token, decides the algorithm: the token's `alg` must be that of the key (RFC 8725, section 3.1).
 """
 
 import copy
@@ -12,7 +12,7 @@ import jwt
 import msgspec
 from msgspec import Meta
 
-from service.auth.token import KEY_ID_LENGTH, Unverified
+from service.auth.token import KEY_ID_LENGTH, UnverifiedToken
 
 logger = logging.getLogger("service.auth")
 
@@ -25,13 +25,16 @@ ALGORITHMS = {
     ("EC", "P-521"): ("ES512",),
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
 }
-"""By key type and curve; the first is that of a key without `alg`. HMAC is absent: a published key is not secret."""
+"""The algorithms by key type and curve. A key without `alg` has the first one.
 
-SAME = {"EdDSA": ("EdDSA", "Ed25519"), "Ed25519": ("EdDSA", "Ed25519")}
-"""The two names of one algorithm: RFC 9864 replaces EdDSA by a name that says the curve."""
+HMAC is absent, because a published key is not secret.
+"""
+
+ALGORITHM_ALIASES = {"EdDSA": ("EdDSA", "Ed25519"), "Ed25519": ("EdDSA", "Ed25519")}
+"""The two names of one algorithm: RFC 9864 replaces EdDSA by names that include the curve."""
 
 CANDIDATES = 16
-"""At most so many keys are tried for one token. Issuers publish two to ten."""
+"""The most keys that are tried for one token. Issuers publish two to ten keys."""
 
 
 class Document(msgspec.Struct):
@@ -41,7 +44,7 @@ class Document(msgspec.Struct):
 
 
 class PublicKey(msgspec.Struct):
-    """A JSON Web Key that may verify signatures: RFC 7517, section 4. PyJWT reads the numbers of the key."""
+    """A JSON Web Key that verifies signatures: RFC 7517, section 4. PyJWT reads the numbers of the key."""
 
     kty: Literal["OKP", "EC", "RSA"]
     crv: str | None = None
@@ -50,11 +53,11 @@ class PublicKey(msgspec.Struct):
     key_ops: tuple[str, ...] = ("verify",)
     kid: Annotated[str, Meta(max_length=KEY_ID_LENGTH)] | None = None
     d: None = None
-    """The private half. Once it is published, anyone can sign with the key."""
+    """The private key. It must be absent: anyone could sign with a private key that is published."""
 
 
 class Keys:
-    """The usable keys of one key set, by id and algorithm. Several keys may share an id, and a key may have none."""
+    """The usable keys of one key set, by id and algorithm. Several keys may have the same id. A key may have no id."""
 
     def __init__(self) -> None:
         self._by_id: defaultdict[tuple[str | None, str], list[Key]] = defaultdict(list)
@@ -65,39 +68,39 @@ class Keys:
         return bool(self._by_algorithm)
 
     def add(self, key_id: str | None, key: Key) -> None:
-        """Add a key, under each name of its algorithm."""
+        """Add a key under each name of its algorithm."""
         self._ids.add(key_id)
-        for name in SAME.get(key.algorithm_name, (key.algorithm_name,)):
+        for name in ALGORITHM_ALIASES.get(key.algorithm_name, (key.algorithm_name,)):
             named = copy.copy(key)
             named.algorithm_name = name  # PyJWT compares it with the token's `alg`
             self._by_id[key_id, name].append(named)
             self._by_algorithm[name].append(named)
 
-    def names(self, key_id: str | None) -> bool:
-        """Whether a key has this id. No other key can have signed a token that names it."""
+    def has_key_id(self, key_id: str | None) -> bool:
+        """Whether a key has this id. If so, only keys with this id can have signed a token with this `kid`."""
         return key_id is not None and key_id in self._ids
 
-    def candidates(self, bearer: Unverified) -> list[Key]:
-        """The keys that may have signed the token: those of its `kid` and `alg`.
+    def candidates(self, token: UnverifiedToken) -> list[Key]:
+        """Return the keys that may have signed the token: the keys with its `kid` and `alg`.
 
-        A token without `kid` may be by any key, and a token whose `kid` no key has, by a key without an id.
+        Without `kid`, these are all keys with its `alg`. If no key has its `kid`, these are the keys without an id.
         """
-        if bearer.key_id is None:
-            found = self._by_algorithm.get(bearer.algorithm, [])
+        if token.key_id is None:
+            found = self._by_algorithm.get(token.algorithm, [])
         else:
-            id = bearer.key_id if self.names(bearer.key_id) else None
-            found = self._by_id.get((id, bearer.algorithm), [])
+            id = token.key_id if self.has_key_id(token.key_id) else None
+            found = self._by_id.get((id, token.algorithm), [])
         return found[:CANDIDATES]
 
 
-def signed_by(key: Key, bearer: Unverified) -> bool:
-    """Whether the token's signature is by the key. Its claims are not looked at."""
-    message, signature = bearer.signed
+def signed_by(key: Key, token: UnverifiedToken) -> bool:
+    """Whether the key made the token's signature. The claims are not checked."""
+    message, signature = token.signed
     return bool(key.Algorithm.verify(message, key.key, signature))
 
 
 def usable_keys(document: bytes) -> Keys:
-    """The usable keys of a JSON Web Key Set. Logs a warning for each key that is skipped.
+    """Return the usable keys of a JSON Web Key Set. Log a warning for each key that is skipped.
 
     Raises ValueError or msgspec.DecodeError when no key is usable.
     """
@@ -109,7 +112,7 @@ def usable_keys(document: bytes) -> Keys:
             algorithm = jwk.alg or next(iter(allowed), None)
             if algorithm not in allowed or "verify" not in jwk.key_ops:
                 raise ValueError("it is not for verifying signatures with an accepted algorithm")
-            key = Key(entry, "EdDSA" if algorithm == "Ed25519" else algorithm)  # PyJWT knows the older name
+            key = Key(entry, "EdDSA" if algorithm == "Ed25519" else algorithm)  # PyJWT has only the older name
             if too_short := key.Algorithm.check_key_length(key.key):
                 raise ValueError(too_short)
             keys.add(jwk.kid, key)

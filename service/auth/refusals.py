@@ -10,11 +10,11 @@ from service.auth.errors import InvalidToken, TokenTooLarge
 logger = logging.getLogger("service.auth")
 
 LOG_SECONDS = 10.0
-"""Each reason is logged at `info` at most once in this time; every refusal is logged at `debug`."""
+"""Each reason is logged at `info` at most once per LOG_SECONDS, and otherwise at `debug`."""
 
 
 class RefusalLog:
-    """Counts refusals in `counts`, by a key of REASONS, `too_large` or `keys_unavailable`."""
+    """Counts refused tokens. The keys of `counts` are the keys of REASONS, `too_large` and `keys_unavailable`."""
 
     def __init__(self, log_seconds: float = LOG_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
@@ -24,7 +24,7 @@ class RefusalLog:
         self._logged: Counter[str] = Counter()
 
     def note(self, error: Exception) -> None:
-        """Count a refusal, and log it. The line quotes no part of the token."""
+        """Count and log a refusal. The log line quotes no part of the token."""
         if isinstance(error, InvalidToken):
             reason, message = error.reason, str(error)
         elif isinstance(error, TokenTooLarge):

@@ -1,6 +1,6 @@
-"""Reads the bearer token of an Authorization header, and refuses a malformed one before a key is looked up.
+"""Reads the bearer token of an Authorization header. Refuses a malformed token before a key is looked up.
 
-Stricter than PyJWT where RFC 8725 advises it. Nothing that this module returns is verified yet.
+Stricter than PyJWT where RFC 8725 recommends it. The returned contents are not verified.
 """
 
 import json
@@ -14,28 +14,28 @@ import msgspec
 from service.auth.errors import InvalidToken, TokenTooLarge
 
 BRACKETS = 500
-"""At most so many lists and objects in a segment. Python's JSON parser raises RecursionError at a depth that depends on
-its version; this is below all of them."""
+"""The most lists and objects in a segment. Python's JSON parser raises RecursionError at a depth that depends on its
+version. This limit is below that depth in every version."""
 
 LONGEST_LIFE = 3650 * 86400.0
-"""Seconds from now to the latest `exp` accepted. A later one is infinite, or was given in milliseconds."""
+"""Seconds from now to the latest accepted `exp`. A later one is probably infinite or in milliseconds."""
 
 KEY_ID_LENGTH = 512
-"""Characters of a `kid` at most. It may be any string (RFC 7515, section 4.1.4): a dictionary looks it up, no more."""
+"""The most characters of a `kid`. It may be any string (RFC 7515, section 4.1.4), and is only a dictionary key here."""
 
 CREDENTIALS = re.compile(rb"bearer +(([\w-]+)\.([\w-]+)\.([\w-]+))", re.IGNORECASE)
-"""RFC 9110, section 11.4; for bytes, `\\w` is ASCII."""
+"""The Authorization header: RFC 9110, section 11.4. In a bytes pattern, `\\w` matches ASCII only."""
 
 REFUSED_HEADERS = frozenset(("crit", "b64"))
-"""Headers that change what is verified. Those that carry a key or its address are ignored: jku, x5u, x5c, jwk."""
+"""Header parameters that change what is verified. Parameters with a key or its URL (jku, x5u, x5c, jwk) are ignored."""
 
 TYPES = ("jwt", "at+jwt")
 
 
-class Unverified(msgspec.Struct, frozen=True):
-    """The contents of a well-formed token whose signature was not verified. `expires` is in epoch seconds."""
+class UnverifiedToken(msgspec.Struct, frozen=True):
+    """A well-formed token, not verified. `encoded` is the token itself; `expires` is in epoch seconds."""
 
-    token: bytes
+    encoded: bytes
     algorithm: str
     key_id: str | None
     claims: dict[str, Any]
@@ -44,12 +44,12 @@ class Unverified(msgspec.Struct, frozen=True):
     @property
     def signed(self) -> tuple[bytes, bytes]:
         """The signed part of the token, and the signature."""
-        message, _, signature = self.token.rpartition(b".")
+        message, _, signature = self.encoded.rpartition(b".")
         return message, urlsafe_b64decode(signature + b"==")
 
 
-def read_bearer(authorization: bytes, max_bytes: int) -> Unverified:
-    """The token in the value of an Authorization header.
+def read_bearer(authorization: bytes, max_bytes: int) -> UnverifiedToken:
+    """Parse the value of an Authorization header.
 
     Raises InvalidToken, TokenTooLarge, or an error of the parsers: ValueError, RecursionError.
     """
@@ -73,17 +73,17 @@ def read_bearer(authorization: bytes, max_bytes: int) -> Unverified:
         raise InvalidToken("malformed", f"kid is not a string of at most {KEY_ID_LENGTH} characters")
 
     for claim in ("exp", "nbf", "iat"):
-        if claim in claims and type(claims[claim]) not in (int, float):  # isinstance would accept a bool
+        if claim in claims and type(claims[claim]) not in (int, float):  # isinstance() accepts a bool
             raise InvalidToken("malformed", f"{claim} is not a number")
     expires = claims.get("exp", 0)
     if not 0 < expires < time.time() + LONGEST_LIFE:
         raise InvalidToken("malformed", "exp is absent, not positive or more than ten years ahead")
-    return Unverified(match[1], algorithm, key_id, claims, expires)
+    return UnverifiedToken(match[1], algorithm, key_id, claims, expires)
 
 
 def _decoded(segment: bytes) -> bytes:
     data = urlsafe_b64decode(segment + b"==")
-    if urlsafe_b64encode(data).rstrip(b"=") != segment:  # else one token would have several spellings
+    if urlsafe_b64encode(data).rstrip(b"=") != segment:  # otherwise a token would have several spellings
         raise InvalidToken("malformed", "a segment is not canonical base64url")
     return data
 
@@ -101,7 +101,7 @@ def _members(segment: bytes) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise InvalidToken("malformed", "a member is repeated")  # parsers differ in which one they return
+        raise InvalidToken("malformed", "a member is repeated")  # parsers differ in which value they return
     return members
 
 

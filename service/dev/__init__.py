@@ -1,5 +1,6 @@
-"""Development on one machine: a PostgreSQL server of its own, tokens, example data, a database shell.
+"""Commands for development on one machine: a PostgreSQL server, tokens, example data and a database shell.
 
-No code that production needs may live here: the image does not contain this package. Imported by `__main__` for the
-development commands, and by the tests, the bench and the load tests for their servers.
+The production image does not contain this package, so no code that production needs may be here.
+May import `auth`, `db`, `server` and `settings`. In the service, only `__main__` imports it, for the development
+commands. The tests, `bench` and `load` import it for their PostgreSQL servers.
 """

@@ -19,7 +19,7 @@ from service.settings import ROOT, Settings, read_settings
 LOOPBACK_ORIGINS = ",".join(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
-"""Every port, for development servers such as Vite (5173) and Next (3000), and for `make frontend` (8080)."""
+"""All ports, for development servers such as Vite (5173) and Next (3000), and for `make frontend` (8080)."""
 
 DEMO_USER = SEEDED["the demo user"][0]
 
@@ -40,10 +40,10 @@ To try the six calls, paste these lines. The token belongs to the demo user and 
 
 
 def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: bool = False) -> None:
-    """Serve until a signal, on a PostgreSQL server in .data, with a demo user and a token.
+    """Serve until a signal, with a PostgreSQL server in .data, a demo user and a token.
 
-    `environment` and .env may name a database instead, which is migrated only with `migrate_given`. With `reload`, a
-    change in service/ or sql/ restarts the service. Raises SettingsError.
+    If DATABASE_URL is in `environment` or .env, that database is used, and migrated only with `migrate_given`. With
+    `reload`, a change in service/ or sql/ restarts the service. Raises SettingsError.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C, these signals must also stop PostgreSQL
         signal.signal(number, signal.default_int_handler)
@@ -58,14 +58,14 @@ def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: boo
                     "tasks"
                 )
             settings = read_settings(values)
-            for sock in bind(settings.host, settings.port):  # fails now if the port is taken
+            for sock in bind(settings.host, settings.port):  # fails here if the port is in use
                 sock.close()
-            _bring_up_to_date(settings.database_url, migrate_given or not given)
+            _migrate_or_refuse(settings.database_url, migrate_given or not given)
             if not given:
                 add_extension(settings.database_url)
             print(_welcome(settings), flush=True)
             if reload:
-                import watchfiles  # here, so that the other commands do not need it
+                import watchfiles  # imported here because other commands do not need it
 
                 watchfiles.run_process(ROOT / "service", ROOT / "sql", target=_serve_in_child, args=(settings,))
             else:
@@ -77,8 +77,8 @@ def dev(environment: Mapping[str, str], reload: bool = False, migrate_given: boo
         sys.exit(f"error: {error}")
 
 
-def _bring_up_to_date(database_url: str, allowed: bool) -> None:
-    if allowed:
+def _migrate_or_refuse(database_url: str, may_migrate: bool) -> None:
+    if may_migrate:
         migrate(database_url)
     elif names := missing(database_url):
         raise MigrationError(
@@ -88,38 +88,38 @@ def _bring_up_to_date(database_url: str, allowed: bool) -> None:
 
 
 def _serve_in_child(settings: Settings) -> None:
-    os.setsid()  # watchfiles forwards Ctrl-C; a second SIGINT, from the terminal, would end the graceful stop
+    os.setsid()  # watchfiles forwards Ctrl-C: a second SIGINT, from the terminal, would end the graceful stop
     serve(settings)
 
 
 def tokens(environment: Mapping[str, str], users: Iterable[UUID], seconds: int) -> Iterator[str]:
-    """Tokens for `users` that the service of dev() accepts. Raises SettingsError without a JWT_SECRET to sign with."""
+    """Return tokens for `users` that the service of dev() accepts. Raises SettingsError without JWT_SECRET."""
     settings = read_settings({"DATABASE_URL": "postgresql:///"} | with_defaults(environment))
     return (issue_token(settings, user, seconds) for user in users)
 
 
 def load_test_users(count: int) -> Iterator[UUID]:
-    """The ids of `count` users, always the same, so that repeated load tests add no rows to `users`."""
+    """Return the ids of `count` users: always the same ids, so that repeated load tests add no rows to `users`."""
     return (uuid5(DEMO_USER, str(number)) for number in range(count))
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` and .env with defaults: the origins of the example page, and a JWT_SECRET that is kept in .data."""
+    """Return `environment` and .env with defaults: loopback CORS_ORIGINS, and a JWT_SECRET that is stored in .data."""
     values = with_dotenv(environment)
     values.setdefault("CORS_ORIGINS", LOOPBACK_ORIGINS)
     if "JWT_SECRET" not in values:
         keys = {"JWKS_URL", "JWKS_FILE", "JWT_DISCOVERY_URL", "JWT_ISSUERS"}
-        values.setdefault("CURSOR_SECRET" if values.keys() & keys else "JWT_SECRET", _kept_secret())
+        values.setdefault("CURSOR_SECRET" if values.keys() & keys else "JWT_SECRET", _load_or_create_secret())
     return values
 
 
-def _kept_secret() -> str:
+def _load_or_create_secret() -> str:
     DATA.mkdir(exist_ok=True)
-    kept = DATA / "jwt_secret"
-    kept.touch(mode=0o600)
-    if not kept.read_text():
-        kept.write_text(secrets.token_urlsafe(32))
-    return kept.read_text()
+    file = DATA / "jwt_secret"
+    file.touch(mode=0o600)
+    if not file.read_text():
+        file.write_text(secrets.token_urlsafe(32))
+    return file.read_text()
 
 
 def _welcome(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""The development database: finds or starts it, runs psql on it, adds example tasks."""
+"""The development database: finds or starts it, runs psql on it, and adds example tasks."""
 
 import os
 import signal
@@ -30,13 +30,13 @@ SEEDED = {
 
 
 def with_dotenv(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of .env and `environment`, which takes precedence. Empty variables are left out."""
+    """Return the variables of .env and `environment`, which takes precedence, without empty variables."""
     return {name: value for name, value in {**dotenv_values(ROOT / ".env"), **environment}.items() if value}
 
 
 @contextmanager
 def development_database(environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of the database that `make dev` uses: DATABASE_URL, else the server in .data, started if it does not run.
+    """Yield the URL of the database of `make dev`: DATABASE_URL or the server in .data, which is started if needed.
 
     Raises PostgresError.
     """
@@ -57,17 +57,17 @@ def add_extension(database_url: str) -> None:
 
 
 def psql(environment: Mapping[str, str], statement: str | None) -> int:
-    """Run psql on the development database, for one `statement` if it is given. Returns psql's exit status."""
+    """Run psql on the development database, only for `statement` if it is given. Return psql's exit status."""
     with development_database(environment) as url:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C: it cancels the statement
-        # The psql of PATH first: it has readline, which the embedded one lacks.
+        # psql in PATH is preferred: the embedded psql has no readline.
         command = ["psql", for_psycopg(url), *(["-c", statement] if statement else [])]
         programs = f"{os.environ.get('PATH', '')}:{PROGRAMS}"
         return subprocess.run(command, env={**os.environ, "PATH": programs}).returncode
 
 
 def seed(environment: Mapping[str, str], confirmed: bool) -> None:
-    """Add example tasks to the development database. If DATABASE_URL names it, only with `confirmed`."""
+    """Add example tasks to the development database. A database of DATABASE_URL requires `confirmed`."""
     try:
         with development_database(environment) as url:
             if "DATABASE_URL" in with_dotenv(environment) and not confirmed:

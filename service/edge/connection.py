@@ -1,4 +1,4 @@
-"""One client connection: the order of its responses, and its end. protocol.py parses what arrives."""
+"""One client connection: the order of its responses, and how it is closed. protocol.py parses the requests."""
 
 from collections import deque
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT
@@ -12,15 +12,15 @@ from service.edge.state import EdgeState, RequestHeaders
 from service.edge.transport import FlowControl, has_unread_bytes
 from service.timers import LazyTimer
 
-KEPT_BODY_BYTES = 7 / 8
-"""Of `total_body_bytes`: what is left after bodies were refused, so that not each further byte refuses one."""
+BODY_LOW_WATER_MARK = 7 / 8
+"""The fraction of `total_body_bytes` down to which bodies are refused. At 1, the next byte would refuse another."""
 
 
 class HTTPConnection(TimedConnection):
-    """A connection that answers its requests one after another, in the order of their arrival (RFC 9112, section 9.3).
+    """A connection that answers its requests one at a time, in the order of their arrival (RFC 9112, section 9.3).
 
-    Invariants: `active` is the cycle that the application works on, `pipeline` holds the cycles after it, and `cycle`
-    is the last of them all. Reading is paused while `pipeline` is not empty. Subclasses parse, and call `enqueue`.
+    Invariants: `active` is the cycle that the application runs, `pipeline` contains the cycles after it, and `cycle` is
+    the newest cycle. Reading is paused while `pipeline` is not empty. The subclass parses and calls `enqueue`.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -32,24 +32,24 @@ class HTTPConnection(TimedConnection):
         self.server_state = server_state
         self.cycle: Any = None
         self.pipeline: deque[Cycle] = deque()
-        self.headers: RequestHeaders = []  # of the request that arrived last
+        self.headers: RequestHeaders = []  # of the newest request
         self.refused: ProblemType | None = None  # sent when the responses before it are complete
         self.received_eof = False
-        self.held = bytearray()  # what arrived in DELAYED
+        self.held = bytearray()  # bytes received in DELAYED
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.flow = FlowControl(transport, self.loop.time)
         transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, self.limits.unsent_bytes)
-        connections, excess = self.server_state.connections, self.edge.excess
+        connections, over_limit = self.server_state.connections, self.edge.over_limit
         connections.add(self)
-        if len(connections) - len(excess) > self.limits.connections:
-            self.is_excess = True
-            excess[self] = None
-            if len(excess) > self.limits.connections:
-                # The oldest gives way, not the newest: that may be a probe, which is answered at once.
-                oldest = next(iter(excess))
-                del excess[oldest]  # at once: connection_lost() is called later, and more may arrive before it
+        if len(connections) - len(over_limit) > self.limits.connections:
+            self.is_over_limit = True
+            over_limit[self] = None
+            if len(over_limit) > self.limits.connections:
+                # Close the oldest; the newest may be a probe.
+                oldest = next(iter(over_limit))
+                del over_limit[oldest]  # not in connection_lost(): other connections may be made before that call
                 oldest.transport.abort()
         self.watchdog = LazyTimer(self.on_watchdog)
         self.watch()
@@ -58,13 +58,13 @@ class HTTPConnection(TimedConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
-        self.edge.excess.pop(self, None)
+        self.edge.over_limit.pop(self, None)
         for cycle in (self.active, *self.pipeline):
             if cycle:
                 self.release_body(cycle)
         if self.active:
             self.active.on_disconnect()
-        # These refer to this object: without them it is freed at once, not by the next garbage collection.
+        # Break the reference cycles, so that this object is freed now and not by the next garbage collection.
         self.watchdog.close()
         del self.watchdog
         self.cycle = self.active = None
@@ -83,7 +83,7 @@ class HTTPConnection(TimedConnection):
         return True
 
     def enqueue(self, cycle: Cycle) -> None:
-        """Start the request when the responses before it are complete."""
+        """Start the request, or queue it until the responses before it are complete."""
         previous, self.cycle = self.cycle, cycle
         if previous is None or previous.response_complete:
             self.start(cycle)
@@ -125,7 +125,7 @@ class HTTPConnection(TimedConnection):
                     self.watch()
 
     def hold(self, data: bytes) -> None:
-        """Keep what arrives in DELAYED. A socket whose reading is paused would not notice that the client leaves."""
+        """Buffer bytes received in DELAYED. If reading were paused, a disconnect would not be noticed."""
         self.held += data
         if len(self.held) > self.limits.buffered_body_bytes:
             self.flow.pause_reading()
@@ -141,16 +141,16 @@ class HTTPConnection(TimedConnection):
         cycle.received_bytes = 0
 
     def refuse_largest_bodies(self) -> None:
-        """Refuse the largest bodies that are arriving: a client with small ones must not pay for the others."""
-        arriving = [connection for connection in self.server_state.connections if connection.state is BODY]
-        arriving.sort(key=lambda connection: connection.cycle.received_bytes, reverse=True)
-        for connection in arriving:
-            if self.edge.body_bytes <= KEPT_BODY_BYTES * self.limits.total_body_bytes:
+        """Refuse the largest bodies that are being received, so that small bodies are not refused."""
+        in_body = [connection for connection in self.server_state.connections if connection.state is BODY]
+        in_body.sort(key=lambda connection: connection.cycle.received_bytes, reverse=True)
+        for connection in in_body:
+            if self.edge.body_bytes <= BODY_LOW_WATER_MARK * self.limits.total_body_bytes:
                 return
             connection.refuse(OVERLOADED)
 
     def refuse(self, type: ProblemType) -> None:
-        """Refuse the request that is arriving, after the responses that are pending before it, and close."""
+        """Refuse the request that is being received: send pending responses, then the refusal, then close."""
         in_body, self.state = self.state is BODY, CLOSING
         if in_body:
             self.release_body(self.cycle)
@@ -163,12 +163,12 @@ class HTTPConnection(TimedConnection):
     def close_after_response(self, refused: ProblemType | None) -> None:
         """Close the connection, with `refused` as the last response if it is not None.
 
-        Only the sending side is closed at first, and the client's bytes are read: to close with unread bytes sends a
-        reset, and the client may lose the response (RFC 9112, section 9.6).
+        At first only the sending side is closed, and received bytes are read and discarded. Closing a socket with
+        unread bytes sends a reset, and the client may lose the response (RFC 9112, section 9.6).
         """
         self.state = CLOSING
         if refused:
-            self.edge.refused[refused.status] += 1  # neither an endpoint nor the log counts it
+            self.edge.refused[refused.status] += 1  # no endpoint and no log line counts it
             added = (*self.server_state.default_headers, *self.edge.refusal_headers(self.headers))
             self.transport.write(final_response(refused, added))
         if self.received_eof:
@@ -180,18 +180,18 @@ class HTTPConnection(TimedConnection):
         self.watch()
 
     def shutdown(self) -> None:
-        """Close the connection when its pending responses are complete. uvicorn calls it at a graceful stop."""
+        """Close the connection after its pending responses. uvicorn calls this at a graceful stop."""
         self.edge.draining = self.edge.stopping = True
         if self.state is DELAYED:
             self.end_delay()
         self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)
 
     def close_if_idle(self) -> None:
-        """Close the connection unless a response is pending, or a request has just arrived."""
+        """Close the connection unless a response is pending. While a request is being received, try again later."""
         if self.transport.is_closing() or self.active or self.state not in (IDLE, HEAD):
             return
-        is_arriving = self.state is HEAD and self.loop.time() < self.state_since + self.limits.drain_seconds
-        if is_arriving or has_unread_bytes(self.transport):
+        is_receiving = self.state is HEAD and self.loop.time() < self.state_since + self.limits.drain_seconds
+        if is_receiving or has_unread_bytes(self.transport):
             self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)
         else:
             self.transport.close()

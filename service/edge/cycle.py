@@ -1,4 +1,4 @@
-"""One request and its response: what the application receives, and how its response is written."""
+"""One request and its response: the `receive` and `send` of the application."""
 
 import asyncio
 import logging
@@ -15,26 +15,26 @@ logger = logging.getLogger(__name__)
 
 
 class Cycle:
-    """One request and its response. `waiting_for_100_continue`: the client sends the body only when asked to.
+    """One request and its response. `waiting_for_100_continue`: the client sends the body after 100 Continue.
 
-    The response's head is kept until the first part of the body: with uvloop each write is a system call, which costs
-    more than all the code here.
+    The response's head is written together with the first part of the body: with uvloop each write is a system call,
+    which costs more than all the code here.
 
-    The object itself is the application's `send`. An application that has a whole response calls its `send_whole` in
-    place of sending two messages, which saves 4 % of a get's instructions. Middleware that must see the messages passes
-    a function of its own as `send`, which has no `send_whole`.
+    The object itself is the application's `send`. An application that has a whole response calls `send_whole` instead
+    of sending two messages, which saves 4 % of a get's instructions. Middleware that must see the messages passes
+    another function as `send`, which has no `send_whole`.
     """
 
     more_body = True
-    has_data = False  # receive() has something to return
-    wake: asyncio.Event | None = None  # receive() waits for it
+    has_data = False  # receive() has data to return
+    wake: asyncio.Event | None = None  # not None while receive() waits
     refused: ProblemType | None = None
     disconnected = False
     response_started = False
     response_complete = False
     is_unavailable = False  # the response is 503
     unsent_head = b""
-    received_bytes = 0  # of the body, as far as they count in EdgeState.body_bytes
+    received_bytes = 0  # bytes of the body that are counted in EdgeState.body_bytes
     task: asyncio.Task[None]
 
     def __init__(
@@ -56,13 +56,13 @@ class Cycle:
         self.edge = edge
         self.server_state = server_state
         self.on_response_complete = on_response_complete
-        self.pipeline = pipeline  # the requests behind this one
+        self.pipeline = pipeline  # the requests after this one
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = waiting_for_100_continue
         self.body = bytearray()
 
     async def run(self, app: Any) -> None:
-        """Run the application. When it fails, respond with 500, or close the connection once the response has begun."""
+        """Run the application. If it fails, respond with 500, or close the connection if the response has begun."""
         try:
             await app(self.scope, self.receive, self)
             if not self.response_complete and not self.disconnected:
@@ -78,7 +78,7 @@ class Cycle:
             self.server_state.tasks.discard(self.task)
 
     async def receive(self) -> Any:
-        """The next part of the request. Raises Problem when the connection refuses the rest of the body."""
+        """Wait for the next part of the request. Raises Problem when the connection refuses the rest of the body."""
         if self.waiting_for_100_continue and not self.refused and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -97,14 +97,14 @@ class Cycle:
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
     def wake_receive(self) -> None:
-        """Let receive() return what has arrived."""
+        """Make receive() return the data received so far."""
         self.has_data = True
         if self.wake:
             self.wake.set()
             self.wake = None
 
     async def __call__(self, message: Any) -> None:
-        """Send a message of the response. Raises ClientDisconnected when no client reads it and it is not the last."""
+        """Send a message of the response. Raises ClientDisconnected if it cannot be delivered and is not the last."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if not self.response_started:
@@ -121,18 +121,18 @@ class Cycle:
             parts += (b"%x\r\n" % len(body), body, b"\r\n") if self.chunked_encoding else (body,)
         if more:
             self.unsent_head = b""
-            # Not joined: that would hold a slow reader's long page twice.
+            # Not joined: a long page would be in memory twice while the client reads slowly.
             self.transport.writelines(parts)
-            await self.flow.drain()  # the application reads the next page only when this one has been sent
+            await self.flow.drain()  # the application reads the next page only after this one is sent
             return
         if self.chunked_encoding and not is_head:
             parts.append(b"0\r\n\r\n")
         self._complete(b"".join(parts))
 
     def send_whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response; `headers` has its length.
+        """Send a whole response. `headers` must have its Content-Length.
 
-        Returns False, and sends nothing, while writing is paused or after the client has disconnected. The caller then
+        Returns False and sends nothing while writing is paused or after the client has disconnected. The caller then
         sends the two messages.
         """
         if self.flow.write_paused or self.disconnected:
@@ -142,7 +142,7 @@ class Cycle:
         return True
 
     def _complete(self, last_part: bytes) -> None:
-        """Write the last part of the response. The next request may begin before this returns."""
+        """Write the last part of the response. The next request may start before this function returns."""
         self.transport.write(last_part)
         self.unsent_head = b""
         self.response_complete = True
@@ -151,12 +151,12 @@ class Cycle:
         self.on_response_complete(self)
 
     def start_response(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Encode the head, and decide whether the connection ends after this response."""
+        """Encode the head, and decide whether the connection is closed after this response."""
         self.response_started = True
         self.is_unavailable = status == 503
         says_close = CLOSE[0] in headers
         if says_close or self.waiting_for_100_continue:
-            # A client that waits for 100 Continue may or may not send its body now (RFC 9110, section 10.1.1).
+            # After a final response, the client may send the body or not (RFC 9110, section 10.1.1).
             self.keep_alive = self.waiting_for_100_continue = False
         elif self.edge.draining and not self.pipeline and not has_unread_bytes(self.transport):
             self.keep_alive = False
@@ -168,18 +168,18 @@ class Cycle:
         )
 
     async def send_500_response(self) -> None:
-        """Respond for an application that raised, or that the graceful stop has cancelled (503)."""
+        """Send 500 after an exception in the application, or 503 if the graceful stop cancelled it."""
         type = UNAVAILABLE if self.task.cancelling() else UNEXPECTED
         headers = (*CLOSE, *self.edge.refusal_headers(self.scope["headers"]))
         await send_response(self, problem_response(Problem(type)), headers)
 
     def on_disconnect(self) -> None:
-        """Tell the application that the client has left."""
+        """Make receive() return `http.disconnect`."""
         self.disconnected = True
         self.wake_receive()
 
     def refuse(self, type: ProblemType) -> None:
-        """Make receive() raise `type`: no more of the body is read."""
+        """Make receive() raise `type`, and read no more of the body."""
         self.refused = type
         self.keep_alive = False
         self.body.clear()

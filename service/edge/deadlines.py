@@ -1,4 +1,4 @@
-"""The states of a connection, and the deadline of each. One timer for each connection watches them."""
+"""The states of a connection and their deadlines. Each connection has one timer."""
 
 import asyncio
 from enum import Enum
@@ -11,15 +11,16 @@ from service.edge.transport import FlowControl, has_unread_bytes
 from service.timers import LazyTimer
 
 State = Enum("State", ["IDLE", "HEAD", "BODY", "DELAYED", "CLOSING"])
-"""What the client's next byte belongs to.
+"""The state of the parser.
 
-DELAYED: to a request that is parsed when a delay after a 503 has ended. CLOSING: to nothing; it is read and dropped.
+IDLE: between two requests. HEAD, BODY: in a request. DELAYED: input is buffered during a delay after a 503.
+CLOSING: input is discarded.
 """
-IDLE, HEAD, BODY, DELAYED, CLOSING = State  # a global is found faster than a member
+IDLE, HEAD, BODY, DELAYED, CLOSING = State  # reading a global is faster than reading an enum member
 
 
 class TimedConnection(asyncio.Protocol):
-    """A connection whose `state` must change before `deadline`. `state_since` is when it last did."""
+    """A connection whose `state` must change before `deadline`. `state_since` is the time of the last change."""
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -31,9 +32,9 @@ class TimedConnection(asyncio.Protocol):
         self.active: Cycle | None = None
         self.state = IDLE
         self.state_since = self.loop.time()
-        self.is_excess = False  # it is past the limit of connections
-        self.delay = 0.0  # of DELAYED
-        self.unsent_bytes = 0  # when the watchdog last looked
+        self.is_over_limit = False  # there were too many connections when it was made
+        self.delay = 0.0  # seconds in DELAYED
+        self.unsent_bytes = 0  # at the last call of the watchdog
         self.read_deadline = inf
 
     def refuse(self, type: ProblemType) -> None:
@@ -51,8 +52,8 @@ class TimedConnection(asyncio.Protocol):
     @property
     def deadline(self) -> float:
         limits = self.limits
-        if self.is_excess and self.state in (IDLE, HEAD):
-            seconds = limits.excess_seconds
+        if self.is_over_limit and self.state in (IDLE, HEAD):
+            seconds = limits.over_limit_seconds
         elif self.state is HEAD:
             seconds = limits.head_seconds
         elif self.state is BODY:
@@ -66,7 +67,7 @@ class TimedConnection(asyncio.Protocol):
         return self.state_since + seconds
 
     def watch(self) -> None:
-        """Set the timer. The states that begin with a request do not set it, so it fires once per `head_seconds`."""
+        """Set the timer. HEAD and BODY do not set it when they begin, so it fires at least once per `head_seconds`."""
         now = self.loop.time()
         seconds = min(self.deadline, self.read_deadline) - now
         self.watchdog.set(now + (seconds if 0 < seconds < self.limits.head_seconds else self.limits.head_seconds))
@@ -80,7 +81,7 @@ class TimedConnection(asyncio.Protocol):
             self.transport.abort()
             return
         is_sending = unsent_bytes > 0 and self.state in (IDLE, CLOSING)
-        # While reading is paused, or a response is being sent, it is not the client that is late.
+        # The client cannot send while reading is paused, and need not send while a response is being written.
         is_waiting = is_sending or (self.flow.read_paused and self.state is not DELAYED)
         if now >= self.deadline and not is_waiting:
             self.on_deadline()
@@ -88,12 +89,12 @@ class TimedConnection(asyncio.Protocol):
             self.watch()
 
     def on_deadline(self) -> None:
-        """Refuse a slow request, or end a connection that is idle or lingers."""
+        """Refuse a slow request, end a delay, or close a connection that is idle or in CLOSING."""
         if self.transport.is_closing() or self.state is CLOSING:
             self.transport.abort()
         elif self.state is DELAYED:
             self.end_delay()
-        elif self.is_excess:
+        elif self.is_over_limit:
             self.refuse(OVERLOADED)
         elif self.state in (HEAD, BODY):
             self.refuse(REQUEST_TIMEOUT)

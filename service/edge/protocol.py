@@ -1,6 +1,6 @@
-"""HTTP/1.1 over a connection: the callbacks of httptools' parser.
+"""The HTTP/1.1 parser of a connection: the callbacks of httptools.
 
-uvicorn's own protocol limits neither the size of a head nor the time that a request takes (Kludex/uvicorn issue 157).
+uvicorn's own protocol limits neither the size of a head nor the duration of a request (Kludex/uvicorn issue 157).
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ from service.edge.transport import local_address, remote_address
 class HTTPProtocol(HTTPConnection):
     """Parses the requests of one connection.
 
-    `non_body_bytes` counts the bytes read since the last head that are no content of a body: the next head, chunk
-    sizes, extensions and trailers. It is exact to one read, and `last_read` is the length of the last one.
-    `pipelined_bytes` is how much of a head may have arrived in the read in which the message before it ended.
+    `non_body_bytes` counts the bytes since the last head that are not content of a body: the next head, chunk sizes,
+    extensions and trailers. Its error is at most one read; `last_read` is the length of the last read.
+    `pipelined_bytes` is the length of the read in which the last message ended: it may contain a part of the next head.
     """
 
     last_read = 0
@@ -42,11 +42,11 @@ class HTTPProtocol(HTTPConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        del self.parser  # it refers to this object too
+        del self.parser  # breaks a reference cycle
 
     def new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # that data is skipped, not parsed
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # skip it, instead of raising an error
         return parser
 
     def data_received(self, data: bytes) -> None:
@@ -74,8 +74,8 @@ class HTTPProtocol(HTTPConnection):
             if self.non_body_bytes > self.limits.head_bytes and self.state is not CLOSING:
                 self.refuse(HEADERS_TOO_LARGE)
             return
-        # Java's HttpClient asks for HTTP/2 in this way. The parser stops after the head, and leaves the body to the
-        # other protocol. The request is parsed again without its Upgrade header.
+        # Java's HttpClient sends an Upgrade header to request HTTP/2. The parser then stops after the head, because the
+        # rest could be another protocol. The request is parsed again without its Upgrade header.
         head = without_upgrade(self.parser, self.url, self.headers)
         self.parser = self.new_parser()
         self.non_body_bytes = 0
@@ -90,19 +90,19 @@ class HTTPProtocol(HTTPConnection):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.rstrip(b" \t")))  # the parser strips leading blanks only
+        self.headers.append((name.lower(), value.rstrip(b" \t")))  # the parser strips only leading spaces
 
     def on_headers_complete(self) -> None:
         parser, limits = self.parser, self.limits
         if parser.should_upgrade() and parser.get_method() != b"CONNECT":
-            return  # data_received() feeds it again without the Upgrade header
-        # All headers are measured only when the bytes read so far allow a head over the limit.
+            return  # data_received() parses it again without the Upgrade header
+        # The headers are measured only if the number of bytes read allows a head over the limit.
         may_exceed = self.pipelined_bytes + self.non_body_bytes + self.last_read > limits.head_bytes
         size_limit = limits.head_bytes if may_exceed else None
         scope, waiting_for_100_continue = read_head(parser, self.url, self.headers, size_limit, self.connection_scope)
         if len(self.pipeline) >= limits.pipelined_requests:
             raise RequestRefused(OVERLOADED)
-        if self.is_excess and scope["path"] not in self.edge.exempt_paths:
+        if self.is_over_limit and scope["path"] not in self.edge.exempt_paths:
             raise RequestRefused(OVERLOADED)
         self.non_body_bytes = 0
         self.state, self.state_since = BODY, self.loop.time()
@@ -117,13 +117,13 @@ class HTTPProtocol(HTTPConnection):
                 self.server_state,
                 self.on_response_complete,
                 self.pipeline,
-                keep_alive=keeps_alive and not self.is_excess,
+                keep_alive=keeps_alive and not self.is_over_limit,
                 waiting_for_100_continue=waiting_for_100_continue,
             )
         )
 
     def on_body(self, body: bytes) -> None:
-        # Twice: a chunk of six bytes has as many bytes of framing, and must not count against the limit.
+        # Twice: framing counts only if it is longer than the content, as in chunks of fewer than five bytes.
         size = len(body)
         self.non_body_bytes -= min(2 * size, self.non_body_bytes)
         cycle = self.cycle
@@ -140,7 +140,7 @@ class HTTPProtocol(HTTPConnection):
         cycle.wake_receive()
 
     def on_message_complete(self) -> None:
-        if self.state is BODY:  # not the head of an upgrade
+        if self.state is BODY:  # not after the head of an upgrade
             self.non_body_bytes = 0
             self.pipelined_bytes = self.last_read
             self.cycle.more_body = False

@@ -1,4 +1,4 @@
-"""The head of a request: which heads are refused, and the members of the ASGI scope. Knows no connection."""
+"""The head of a request: validates it and makes the ASGI scope. Independent of a connection."""
 
 import re
 from collections import Counter
@@ -10,19 +10,20 @@ import httptools
 from service.api.problems import BAD_REQUEST, HEADERS_TOO_LARGE, ProblemType
 
 HOST = re.compile(rb"([A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?").fullmatch
-"""RFC 9110, section 7.2."""
+"""Matches a valid Host header: RFC 9110, section 7.2."""
 
 ORIGIN_FORM = re.compile(rb"(/[!-\"$->@-~]*)(?:\?([!-\"$-~]*))?").fullmatch
 """The path and the query of a target that begins with a slash (RFC 9112, section 3.2.1): printable ASCII without `#`.
-httptools takes twice as long; it parses all other targets.
+
+All other targets are parsed by httptools, which takes twice as long.
 """
 
-SINGLE_FIELDS = frozenset((b"host", b"transfer-encoding", b"expect"))
-"""A request that repeats one of these is refused: another server may take the other value."""
+SINGLE_HEADERS = frozenset((b"host", b"transfer-encoding", b"expect"))
+"""A request that repeats one of these is refused: another server in the chain may use the other value."""
 
 
 class RequestRefused(Exception):
-    """Raised in a callback of the parser for a request that must not reach the application."""
+    """Raised in a callback of the parser to refuse a request before the application gets it."""
 
     def __init__(self, type: ProblemType) -> None:
         super().__init__(type.detail)
@@ -32,32 +33,32 @@ class RequestRefused(Exception):
 def read_head(
     parser: httptools.HttpRequestParser,
     target: bytes,
-    fields: list[tuple[bytes, bytes]],
+    headers: list[tuple[bytes, bytes]],
     size_limit: int | None,
     connection_scope: dict[str, Any],
 ) -> tuple[dict[str, Any], bool]:
-    """The ASGI scope, and whether the client waits for 100 Continue.
+    """Return the ASGI scope, and whether the client waits for 100 Continue.
 
-    `size_limit` is None when the head cannot exceed it. `connection_scope` has the members of the scope that all
-    requests of the connection share.
+    `size_limit` is None when the head cannot be larger than the limit. `connection_scope` has the members of the scope
+    that are the same for all requests of the connection.
 
     Raises RequestRefused, or httptools.HttpParserInvalidURLError.
     """
-    if size_limit and len(target) + sum(len(name) + len(value) + 4 for name, value in fields) > size_limit:
+    if size_limit and len(target) + sum(len(name) + len(value) + 4 for name, value in headers) > size_limit:
         raise RequestRefused(HEADERS_TOO_LARGE)
     version, method = parser.get_http_version(), parser.get_method().decode()
-    by_name = dict(fields)
+    by_name = dict(headers)
     host, encoding = by_name.get(b"host"), by_name.get(b"transfer-encoding")
     has_valid_host = HOST(host) if host is not None else version == "1.0"
     if not has_valid_host or version not in ("1.0", "1.1") or method == "CONNECT":
         raise RequestRefused(BAD_REQUEST)
     if encoding is not None and (version != "1.1" or encoding.lower() != b"chunked"):
         raise RequestRefused(BAD_REQUEST)
-    if len(by_name) < len(fields) and SINGLE_FIELDS.intersection(_repeated(fields)):
+    if len(by_name) < len(headers) and SINGLE_HEADERS.intersection(_repeated(headers)):
         raise RequestRefused(BAD_REQUEST)
     raw_path, query = _path_and_query(target)
     path = raw_path.decode()
-    if "%" in path:  # an encoded slash stays encoded, because it does not separate segments
+    if "%" in path:  # an encoded slash is not decoded, because it does not separate segments
         path = unquote(path.replace("%2F", "%252F").replace("%2f", "%252f"))
     scope = connection_scope.copy()
     scope["http_version"] = version
@@ -65,7 +66,7 @@ def read_head(
     scope["path"] = path
     scope["raw_path"] = raw_path
     scope["query_string"] = query
-    scope["headers"] = fields.copy()  # the trailers of a body are appended to `fields`
+    scope["headers"] = headers.copy()  # the trailers of a body are appended to `headers`
     return scope, version == "1.1" and by_name.get(b"expect", b"").lower() == b"100-continue"
 
 
@@ -77,12 +78,12 @@ def _path_and_query(target: bytes) -> tuple[bytes, bytes]:
     return url.path or b"/", url.query or b""
 
 
-def _repeated(fields: list[tuple[bytes, bytes]]) -> list[bytes]:
-    """The names that more than one field has."""
-    return [name for name, count in Counter(name for name, _ in fields).items() if count > 1]
+def _repeated(headers: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """Return the names that occur more than once."""
+    return [name for name, count in Counter(name for name, _ in headers).items() if count > 1]
 
 
-def without_upgrade(parser: httptools.HttpRequestParser, target: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """The head without its Upgrade header, which a server may ignore (RFC 9110, section 7.8)."""
+def without_upgrade(parser: httptools.HttpRequestParser, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the head without its Upgrade header, which a server may ignore (RFC 9110, section 7.8)."""
     request_line = b"%b %b HTTP/%b\r\n" % (parser.get_method(), target, parser.get_http_version().encode())
-    return request_line + b"".join(b"%b: %b\r\n" % field for field in fields if field[0] != b"upgrade") + b"\r\n"
+    return request_line + b"".join(b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade") + b"\r\n"

@@ -1,4 +1,4 @@
-"""The head of a response as bytes, and whole responses for requests that the application does not see."""
+"""Encodes the head of a response, and whole responses to requests that the application does not get."""
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -13,13 +13,13 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status} {status.phrase}".encode() for 
 def encode_head(
     status: int, headers: Sequence[tuple[bytes, bytes]], *, until_close: bool, close: bool
 ) -> tuple[bytes, bool]:
-    """The head, and whether the body is sent in chunks.
+    """Return the head, and whether the body is chunked.
 
-    `until_close`: the end of the connection ends the body. `close`: add `Connection: close`.
-    All names and values are the service's own: none of them needs a check.
+    `until_close`: the body ends with the connection. `close`: add `Connection: close`.
+    Names and values are not checked, because the service made all of them.
     """
     has_length = until_close or status in (204, 304)
-    if not has_length and headers:  # send_response() puts it last, so one look is enough unless middleware added more
+    if not has_length and headers:  # send_response() puts it last; middleware may add others after it
         has_length = headers[-1][0] == LENGTH or any(name == LENGTH for name, _ in headers)
     lines = [STATUS_LINES[status], *map(b": ".join, headers)]
     if not has_length:
@@ -30,7 +30,7 @@ def encode_head(
 
 
 def final_response(type: ProblemType, added_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A whole response, after which the connection ends."""
+    """Encode a whole response with `Connection: close`."""
     response = problem_response(Problem(type))
     headers: Headers = (*added_headers, *response.headers, (LENGTH, b"%d" % len(response.body)))
     return encode_head(response.status, headers, until_close=False, close=True)[0] + response.body

@@ -1,4 +1,4 @@
-"""What all connections of one process share."""
+"""The state that all connections of one process share."""
 
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -15,10 +15,10 @@ def no_headers(_: RequestHeaders) -> Headers:
 
 
 class EdgeState:
-    """The limits, and the state that they need. The lifespan hands it to the connections as `state["edge"]`.
+    """The limits, and the state that they need. Connections get it from the lifespan as `state["edge"]`.
 
-    `exempt_paths` are answered past the limit of connections too. `refusal_headers` returns what a response of the
-    edge's own needs besides, given the headers of the request (CORS).
+    `exempt_paths` are answered on connections over the limit too. `refusal_headers` returns the additional headers of a
+    response that the edge makes itself, from the headers of the request (CORS).
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class EdgeState:
     ) -> None:
         self.limits = limits
         self.refused = refused
-        """Responses that the edge gave without the application, by status."""
+        """Counts, by status, the responses that the edge made without the application."""
         self.exempt_paths = frozenset(exempt_paths)
         self.refusal_headers = refusal_headers
         self.draining = False
-        """The server will stop: each response closes its connection."""
+        """The server will stop soon: each response closes its connection."""
         self.stopping = False
-        """The server accepts no connections any more: a connection is closed when it is idle."""
+        """The server is stopping: a connection is closed when it is idle."""
         self.unavailable = RateLimiter(limits.unavailable_rate, limits.delay_seconds)
-        self.excess: dict[Any, None] = {}
-        """The connections past the limit, the oldest first."""
+        self.over_limit: dict[Any, None] = {}
+        """The connections over the limit, the oldest first."""
         self.body_bytes = 0
-        """Bytes of the request bodies whose responses are not complete."""
+        """The received body bytes of all requests whose responses are not complete."""

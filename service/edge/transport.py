@@ -1,4 +1,4 @@
-"""Flow control of a transport, and the addresses of its two ends."""
+"""Functions on a transport and its socket: flow control, unread bytes, addresses, and a filter for new connections."""
 
 import asyncio
 import ctypes
@@ -22,19 +22,19 @@ DROP_SYN = (
 
 
 class FlowControl:
-    """Pauses reading and waits for writing, as asyncio.Protocol's callbacks ask for. Each call may be repeated."""
+    """Pauses reading, and waits while writing is paused. Repeated calls have no further effect."""
 
     __slots__ = ("_paused_at", "_time", "_transport", "_writable", "read_paused", "read_paused_seconds", "write_paused")
 
     def __init__(self, transport: asyncio.Transport, time: Callable[[], float]) -> None:
         self.read_paused = False
         self.read_paused_seconds = 0.0
-        """How long reading was paused; the connection resets it."""
+        """The total time for which reading was paused. The protocol resets it for each request."""
         self.write_paused = False
         self._transport = transport
         self._time = time
         self._paused_at = 0.0
-        self._writable: asyncio.Event | None = None  # made by the first wait; most connections never need it
+        self._writable: asyncio.Event | None = None  # made by drain(); most connections never need it
 
     def pause_reading(self) -> None:
         if not self.read_paused:
@@ -58,7 +58,7 @@ class FlowControl:
             self._writable = None
 
     async def drain(self) -> None:
-        """Wait until the transport takes more to send, or until the connection is lost."""
+        """Wait until writing is not paused, or until the connection is lost."""
         if self.write_paused:
             self._writable = self._writable or asyncio.Event()
             await self._writable.wait()
@@ -72,10 +72,10 @@ def has_unread_bytes(transport: asyncio.Transport) -> bool:
 
 
 def ignore_connection_attempts(listening: socket.socket) -> None:
-    """Make the kernel ignore new attempts to connect. Those under way are still completed. Linux only.
+    """Make the kernel ignore new attempts to connect. Handshakes in progress are completed. Linux only.
 
-    A client that connects just before the socket is closed gets a reset in place of a response. A client that is
-    ignored tries again after a second (RFC 6298, section 2), and is then refused, or reaches another instance.
+    Without this, a client that connects just before the socket is closed gets a reset instead of a response. A client
+    that is ignored tries again after a second (RFC 6298, section 2). It is then refused, or reaches another instance.
     """
     program = ctypes.create_string_buffer(b"".join(struct.pack("@HBBI", *instruction) for instruction in DROP_SYN))
     filter = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(program))
@@ -84,7 +84,7 @@ def ignore_connection_attempts(listening: socket.socket) -> None:
 
 
 def remote_address(transport: asyncio.Transport) -> Address | None:
-    """The client's address; None when it has left already, or when the socket is no TCP socket."""
+    """Return the client's address. None if the client has disconnected, or if the socket is not a TCP socket."""
     try:
         return _address(transport.get_extra_info("socket").getpeername())
     except OSError:
@@ -92,7 +92,7 @@ def remote_address(transport: asyncio.Transport) -> Address | None:
 
 
 def local_address(transport: asyncio.Transport) -> Address | None:
-    """The address that the client connected to; None when the socket is no TCP socket."""
+    """Return the address that the client connected to. None if the socket is not a TCP socket."""
     return _address(transport.get_extra_info("socket").getsockname())
 
 

@@ -1,10 +1,10 @@
-"""All that the service uses of uvicorn beyond its documented interface, and a probe that tries it.
+"""All undocumented parts of uvicorn that the service uses, and a probe that tests them.
 
 uvicorn makes one protocol object for each connection, with the keyword arguments `config`, `server_state`, `app_state`
-and `_loop`. `Server.startup()` and `Server.shutdown()` may be overridden. At a graceful stop, shutdown() closes the
-listening sockets, calls `shutdown()` of each object in `server_state.connections`, and waits until that set and
-`server_state.tasks` are empty. `make compat` runs the tests with the oldest and the newest release in the range of
-pyproject.toml.
+and `_loop`. `server_state` is a `ServerState`, which `ServerState()` creates. `Server.startup()` and
+`Server.shutdown()` can be overridden. At a graceful stop, shutdown() closes the listening sockets, calls `shutdown()`
+of each object in `server_state.connections`, and waits until that set and `server_state.tasks` are empty.
+`make compat` runs the tests with the oldest and the newest release in the range of pyproject.toml.
 """
 
 import asyncio
@@ -12,11 +12,13 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from service.edge.limits import Limits
 from service.edge.protocol import HTTPProtocol
@@ -33,17 +35,17 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: probe\r\n\r\n"
 class Server(uvicorn.Server):
     """uvicorn's server. It calls `on_started`, and its graceful stop loses no connection that the kernel accepted.
 
-    `all_stop` says at the stop whether no other process goes on to accept connections from the same sockets.
+    `is_full_stop`, called at the stop, is false if other processes continue to accept connections on the same sockets.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
-        all_stop: Callable[[], bool] = lambda: True,
+        is_full_stop: Callable[[], bool] = lambda: True,
         on_started: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
-        self._all_stop = all_stop
+        self._is_full_stop = is_full_stop
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -54,12 +56,12 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         edge: EdgeState = self.lifespan.state["edge"]
         edge.draining = edge.stopping = True
-        if self._all_stop():
+        if self._is_full_stop():
             for listening in sockets or ():
                 ignore_connection_attempts(listening)
-            await asyncio.sleep(edge.limits.drain_seconds)  # for the handshakes under way; the loop still accepts
-        # The kernel resets the connections in the queue of a listening socket when it is closed. super().shutdown()
-        # closes it before its first await, and the tasks begin after that.
+            await asyncio.sleep(edge.limits.drain_seconds)  # for handshakes in progress; the loop still accepts
+        # When a listening socket is closed, the kernel resets the connections in its queue, so they are accepted first.
+        # super().shutdown() closes the sockets before its first await, and the tasks start at that await.
         loop = asyncio.get_running_loop()
         accepted = [client for listening in sockets or () for client in accept_all(listening)]
         tasks = [loop.create_task(loop.connect_accepted_socket(self._protocol, client)) for client in accepted]
@@ -71,7 +73,7 @@ class Server(uvicorn.Server):
 
 
 def accept_all(listening: socket.socket) -> list[socket.socket]:
-    """The connections in the queue of a socket that does not block."""
+    """Accept all connections in the queue of a non-blocking socket."""
     accepted = []
     with suppress(BlockingIOError):
         while True:
@@ -81,28 +83,40 @@ def accept_all(listening: socket.socket) -> list[socket.socket]:
     return accepted
 
 
+def standalone_protocol(app: ASGIApp) -> tuple[Callable[[], HTTPProtocol], set[Any]]:
+    """Return a protocol factory that serves `app` without uvicorn's server, and the set of its open connections.
+
+    The limits are the defaults. At a stop, the caller calls `shutdown()` of each connection.
+    """
+    config = uvicorn.Config(app, interface="asgi3", http=HTTPProtocol, ws="none", log_config=None, proxy_headers=False)
+    config.load()
+    state = ServerState()
+    app_state = {"edge": EdgeState(Limits(), Counter())}
+    return partial(HTTPProtocol, config=config, server_state=state, app_state=app_state), state.connections
+
+
 class Missing(Exception):
-    """Raised in the probe. The message says what the installed uvicorn lacks."""
+    """Raised in the probe. The message names what is missing in the installed uvicorn."""
 
 
 class IncompatibleUvicorn(Exception):
-    """The installed uvicorn does not work with this edge. The message says what is missing."""
+    """The installed uvicorn does not work with this edge. The message names what is missing."""
 
 
 def probe() -> None:
-    """Serve one request by the installed uvicorn on a loopback port. Raises IncompatibleUvicorn."""
+    """Serve one request with the installed uvicorn on a loopback port. Raises IncompatibleUvicorn."""
     asyncio.run(_probe())
 
 
 class Disconnect(asyncio.Protocol):
-    """Ends each connection."""
+    """Closes each connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
 
 async def _probe() -> None:
-    raised: list[Exception] = []  # event loops do not report what a protocol's constructor raises
+    raised: list[Exception] = []  # event loops do not report an exception of a protocol's constructor
 
     def protocol(**arguments: Any) -> asyncio.Protocol:
         try:
@@ -122,7 +136,7 @@ async def _probe() -> None:
 
 
 async def _serve_one_request(protocol: Any) -> None:
-    """Raises whatever an incompatible release leads to; Missing where the reason is known."""
+    """Serve one request. With an incompatible release, raises Missing or an exception of any type."""
     config = uvicorn.Config(_app, http=protocol, lifespan="off", ws="none", log_config=None)
     config.load()
     server = Server(config)

@@ -1,6 +1,6 @@
-"""The probes /health, /livez and /readyz. They answer from memory and add no load to the database.
+"""The probes /health, /livez and /readyz. They read values in memory and add no load to the database.
 
-Only readiness depends on the database: a restart of the process does not repair a database.
+Only readiness depends on the database, because a restart of the process does not repair the database.
 """
 
 import asyncio
@@ -35,16 +35,17 @@ CHECKS = (
     (Statement("get_task"), (NO_USER,)),
     (Statement("update_task"), (NO_USER, None, False, None)),
 )
-"""One read and one write that find no row, with the arguments that follow the user's id."""
+"""One read and one write that find no row, with the arguments after the user's id."""
 
 SHARED_CAUSES = frozenset("0A000 25006 3F000 42501 42703 42883 42P01".split())
-"""SQLSTATEs of causes that fail all reads or all writes: a missing grant, column, table or function, or a server that
-is read-only."""
+"""SQLSTATEs of causes that make all reads or all writes fail: a missing grant, column, table or function, or a server
+that is read-only."""
 
 NAME_CONFLICT_SECONDS = 30.0
-"""Not ready for this long after a conflict of prepared statement names.
+"""The process is not ready for this long after a conflict of prepared statement names.
 
-Behind a pooler without prepared statements, some statements still succeed, by chance: one success proves nothing.
+Behind a pooler without prepared statements, some statements succeed by chance, so one success does not prove that the
+conflict is resolved.
 """
 
 
@@ -54,7 +55,7 @@ class Alive(msgspec.Struct, frozen=True):
     status: Literal["healthy", "alive"]
 
 
-class Pool(msgspec.Struct, frozen=True):
+class PoolStatus(msgspec.Struct, frozen=True):
     """The numbers of open and idle connections, and of requests that wait for a connection."""
 
     open: int
@@ -67,7 +68,7 @@ class Ready(msgspec.Struct, frozen=True):
 
     status: Literal["ready"]
     last_answer_seconds: float
-    pool: Pool
+    pool: PoolStatus
 
 
 def health() -> Response:
@@ -87,7 +88,7 @@ def livez() -> Response:
 
 
 class Health:
-    """The readiness of this process. `watch` keeps it up to date; set `stopping` to make it false."""
+    """The readiness of this process. `watch()` keeps it up to date. While `stopping` is true, it is not ready."""
 
     def __init__(self, settings: Settings, database: Database, authenticator: Authenticator) -> None:
         self.stopping = False
@@ -95,7 +96,7 @@ class Health:
         self._settings = settings
         self._database = database
         self._bundled = set(bundled())
-        self._missing: set[str] | None = None  # None until they were read
+        self._missing: set[str] | None = None  # None until the migrations were read
         self._unreadable = ""  # why the migrations cannot be read
         self._failing: list[str] = []
 
@@ -108,7 +109,7 @@ class Health:
             connecting = not self._database.connections and self._database.failure is None
             if not (self.stopping or connecting):
                 reasons = self._reasons()
-                # Not the ages and errors after the colon, which change every second.
+                # Compare without the ages and errors after the colon, which change every second.
                 kinds = [reason.partition(":")[0] for reason in reasons]
                 if kinds != logged:
                     logger.warning("not ready: %s", "; ".join(reasons)) if reasons else logger.warning("ready")
@@ -118,20 +119,20 @@ class Health:
     async def _read_migrations(self) -> None:
         try:
             rows = await self._database.probe(APPLIED_MIGRATIONS)
-        except Exception as error:  # any failure is a reason of readiness
+        except Exception as error:  # any failure is a reason not to be ready
             rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
             self._unreadable = f": {_with_remedy(error)}"
         if rows is not None:
             self._missing = self._bundled - {row[0] for row in rows}
 
     async def _check_statements(self) -> None:
-        """Run CHECKS while a statement of the requests fails for one of SHARED_CAUSES."""
+        """Run CHECKS if a statement of a request has failed for one of SHARED_CAUSES and not succeeded since."""
         failing = []
         if any(_is_shared(error) for error in self._database.failing.values()):
             for statement, arguments in CHECKS:
                 try:
                     await self._database.run(statement, NO_USER, *arguments)
-                except Exception as error:  # another cause, such as a timeout, concerns this statement alone
+                except Exception as error:  # any other cause, such as a timeout, affects only this statement
                     if _is_shared(error):
                         failing.append(f"{statement.name} fails: {_with_remedy(error)}")
         self._failing = failing
@@ -169,7 +170,7 @@ class Health:
                 Problem(NOT_READY, tuple(FieldError(["service"], reason, "unready") for reason in reasons))
             )
         age = time.monotonic() - database.last_response_at
-        pool = Pool(len(database.connections), len(database.idle), database.waiting_requests)
+        pool = PoolStatus(len(database.connections), len(database.idle), database.waiting_requests)
         return Response(200, encode(Ready("ready", round(age, 3), pool)))
 
 
@@ -187,7 +188,7 @@ OPERATIONS = {
     "readyz": Operation(
         200,
         Ready,
-        Ready("ready", 0.412, Pool(open=5, idle=4, waiting=0)),
+        Ready("ready", 0.412, PoolStatus(open=5, idle=4, waiting=0)),
         problems=(Problem(NOT_READY, (FieldError(["service"], "no connection to the database", "unready"),)),),
     ),
 }

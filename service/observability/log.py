@@ -17,10 +17,10 @@ import msgspec
 STDOUT = 1
 
 FLUSH_SECONDS = 0.05
-"""Lines are collected for this long and written by one call: a call for each line would cost more than the line."""
+"""Lines are collected for this long and written with one call, because a call costs more than a line."""
 
 STOP_SECONDS = 1.0
-"""The longest that flush() waits for a stalled reader."""
+"""The longest wait of flush() for a stalled reader."""
 
 CAPACITY = 10_000
 """The most lines that wait to be written, a few megabytes. Further lines are dropped."""
@@ -31,9 +31,9 @@ _encoder = msgspec.json.Encoder()
 
 
 class JSONFormatter(logging.Formatter):
-    """Formats a log record as JSON, with the members that `extra={"members": {...}}` adds.
+    """Formats a log record as JSON, with the members of `extra={"members": {...}}`.
 
-    Of an exception it keeps the type, the SQLSTATE and the frames, but not the message: it may contain values.
+    An exception is logged with its type, SQLSTATE and frames, without its message, which may contain values.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,9 +53,10 @@ class JSONFormatter(logging.Formatter):
 
 
 class Output(logging.Handler):
-    """Writes lines to a file descriptor from a thread of its own, so that a stalled reader delays nothing else.
+    """Writes lines to a file descriptor in a thread of its own, so that a stalled reader does not delay requests.
 
-    At most `capacity` lines wait. `dropped` counts the lines that did not fit, and the lines that could not be written.
+    At most `capacity` lines are queued. `dropped` counts the lines that exceeded it and the lines that could not be
+    written.
     """
 
     def __init__(self, descriptor: int, *, capacity: int = CAPACITY, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -64,10 +65,10 @@ class Output(logging.Handler):
         self._descriptor = descriptor
         self._capacity = capacity
         self._flush_seconds = flush_seconds
-        self._queue: SimpleQueue[Line | Event] = SimpleQueue()  # an Event: set it once the lines before it are written
+        self._queue: SimpleQueue[Line | Event] = SimpleQueue()  # an Event is set when the lines before it are written
         self._closed = False
         self._overflowed = 0  # counted by put()
-        self._unwritten = 0  # counted by the thread: `+=` on one shared counter would lose counts
+        self._unwritten = 0  # counted by the thread: `+=` in two threads on one counter loses counts
         self._stalled = False
         Thread(target=self._write_batches, name="log", daemon=True).start()
 
@@ -86,14 +87,14 @@ class Output(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.put(msgspec.Raw(self.format(record).encode()))
-        except Exception:  # as all of logging's handlers: a bad record must not fail the code that logs it
+        except Exception:  # as in all of logging's handlers: a bad record must not raise in the caller
             self.handleError(record)
 
     def flush(self, timeout: float = STOP_SECONDS) -> None:
-        """Wait until every queued line is written, for `timeout` seconds at most.
+        """Wait until every queued line is written, for at most `timeout` seconds.
 
-        After one timeout, or when it is closed, it does not wait: logging flushes every handler again when the process
-        ends, also those that were replaced.
+        After one timeout, or after close(), it does not wait: logging flushes every handler again when the process
+        ends, including handlers that were replaced.
         """
         if not (self._stalled or self._closed):
             written = Event()
@@ -101,7 +102,7 @@ class Output(logging.Handler):
             self._stalled = not written.wait(timeout)
 
     def close(self) -> None:
-        """End the thread once it has written the queued lines."""
+        """End the thread after it has written the queued lines."""
         self._closed = True
         self._queue.put(Event())
         super().close()
@@ -109,7 +110,7 @@ class Output(logging.Handler):
     def _write_batches(self) -> None:
         reported = 0
         while not (self._closed and self._queue.empty()):
-            first = self._queue.get()  # sleeps while there are no lines: each wake-up would interrupt the event loop
+            first = self._queue.get()  # blocks while there are no lines: each wake-up would interrupt the event loop
             if type(first) is not Event:
                 time.sleep(self._flush_seconds)
             batch = [first, *(self._queue.get() for _ in range(self._queue.qsize()))]
@@ -128,9 +129,9 @@ class Output(logging.Handler):
 
     def _write(self, data: bytes) -> bool:
         try:
-            while data:  # os.write, because a blocked write to sys.stdout holds a lock that the process's end needs
+            while data:  # not sys.stdout: a blocked write to it holds a lock that the end of the process needs
                 data = data[os.write(self._descriptor, data) :]
-        except OSError:  # the reader is gone
+        except OSError:  # the reader has closed its end
             return False
         return True
 
@@ -141,10 +142,10 @@ def _dropped_lines(number: int) -> Line:
 
 
 def configure_logging(level: str) -> Output:
-    """Send the log records of this process, from `level` up, to standard output. Returns the handler."""
+    """Write the log records of this process from `level` up to standard output. Return the handler."""
     output = Output(STDOUT)
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     if level == "info":
-        for library in ("httpx", "uvicorn"):  # they log each fetch, and each step of a start and a stop
+        for library in ("httpx", "uvicorn"):  # they log each request, and each step of a start and a stop
             logging.getLogger(library).setLevel("WARNING")
     return output

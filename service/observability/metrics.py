@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, on their own port: the requests, and the state of the pool, the token cache and the log."""
+"""Metrics for Prometheus on a port of their own: requests, and the state of the pool, the token cache and the log."""
 
 import asyncio
 import logging
@@ -6,23 +6,18 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from itertools import accumulate
 from math import inf
 
-import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, make_asgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from uvicorn.server import ServerState
 
 from service.auth.authenticator import Authenticator
 from service.db.connections import CLOSE_SECONDS
 from service.db.database import Database
 from service.db.failures import FailureLog
-from service.edge.limits import Limits
-from service.edge.protocol import HTTPProtocol
-from service.edge.state import EdgeState
+from service.edge.uvicorn_interface import standalone_protocol
 from service.observability.log import STOP_SECONDS, Output
 from service.settings import Settings
 from service.version import VERSION, commit
@@ -32,7 +27,7 @@ logger = logging.getLogger(__name__)
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the histogram in seconds.
 
-From a read on an idle machine up to more than ACQUIRE_TIMEOUT and STATEMENT_TIMEOUT together.
+The least is that of a read on an idle machine. The greatest is more than ACQUIRE_TIMEOUT plus STATEMENT_TIMEOUT.
 """
 
 RETRY_SECONDS = 1.0
@@ -42,7 +37,7 @@ RETRY_SECONDS = 1.0
 class Metrics(Collector):
     """Counts requests, and reads the state of the pool, the token cache and the log at each scrape.
 
-    `refused` counts, by status, the requests that the edge refuses before an endpoint sees them.
+    `refused` counts, by status, the requests that the edge refuses before an endpoint gets them.
     """
 
     def __init__(
@@ -57,15 +52,15 @@ class Metrics(Collector):
         self._requests: defaultdict[tuple[str, int], list[float]] = defaultdict(lambda: [0] * (len(BOUNDS) + 3))
 
     def count(self, operation: str, status: int, seconds: float, database_seconds: float) -> None:
-        """Count a request that has ended. `database_seconds` is the part of it spent waiting for responses."""
-        # 0.2 us; the library's histogram takes 1.3 us, and 2.4 us when several processes share it
+        """Count a request that has ended. `database_seconds` is the time for which it waited for database responses."""
+        # 0.2 us. The library's histogram takes 1.3 us, or 2.4 us if several processes share it.
         numbers = self._requests[operation, status]
         numbers[bisect_left(BOUNDS, seconds)] += 1
         numbers[-2] += seconds
         numbers[-1] += database_seconds
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics with their current values."""
+        """Yield all metrics with their current values."""
         build = GaugeMetricFamily("task_service_build_info", "The release. Always 1.", labels=("version", "commit"))
         build.add_metric((VERSION, commit()), 1)
         yield build
@@ -160,37 +155,33 @@ def _with_counts(family: CounterMetricFamily, counts: Counter[str] | Counter[int
 async def serve_metrics(metrics: Metrics, settings: Settings) -> None:
     """Serve the metrics until cancelled, on the first free port from METRICS_PORT on: one port for each of WORKERS.
 
-    Each worker needs a port: workers share no memory, and on one port a scrape would reach a random worker.
-    prometheus-client's multiprocess mode adds up the workers' values in files, but costs each request 2 us, and leaves
-    out process metrics and collectors such as this one. A worker that replaces another gets a port when the old worker
-    has ended.
+    Workers share no memory, and on one port a scrape would get a random worker, so each worker has its own port.
+    prometheus-client's multiprocess mode adds the workers' values in files. But it costs each request 2 us, and does
+    not support process metrics and collectors such as this one. A worker that replaces another gets a port when the
+    old worker has ended.
 
-    prometheus-client's server gives each client a thread without a time limit, so this one uses the service's edge.
+    prometheus-client's server starts a thread without a time limit for each client, so this function uses the edge.
     """
     registry = CollectorRegistry()
     registry.register(metrics)
     ProcessCollector(registry=registry)
-    config = uvicorn.Config(
-        make_asgi_app(registry), interface="asgi3", http=HTTPProtocol, ws="none", log_config=None, proxy_headers=False
-    )
-    config.load()
-    state = ServerState()
-    app_state = {"edge": EdgeState(Limits(), Counter())}
-    protocol = partial(HTTPProtocol, config=config, server_state=state, app_state=app_state)
+    protocol, connections = standalone_protocol(make_asgi_app(registry))
     ports = range(settings.metrics_port, settings.metrics_port + settings.workers)
-    # After SIGHUP, the worker that is replaced keeps its port until it has stopped.
+    # After SIGHUP, the old worker keeps its port until it has stopped.
     stop_seconds = settings.shutdown_delay + settings.shutdown_timeout + 2 * CLOSE_SECONDS + STOP_SECONDS
     listener = await _listen(protocol, settings.host, ports, warn_after=stop_seconds if settings.workers > 1 else 0.0)
     try:
         await asyncio.get_running_loop().create_future()
     finally:
         listener.close()
-        for connection in list(state.connections):
+        for connection in list(connections):
             connection.shutdown()
 
 
-async def _listen(protocol: Callable[[], HTTPProtocol], host: str, ports: range, warn_after: float) -> asyncio.Server:
-    """Listen on the first free port. Logs a warning if there is none for `warn_after` seconds."""
+async def _listen(
+    protocol: Callable[[], asyncio.Protocol], host: str, ports: range, warn_after: float
+) -> asyncio.Server:
+    """Listen on the first free port. Log a warning if there is none for `warn_after` seconds."""
     loop = asyncio.get_running_loop()
     warn_at = loop.time() + warn_after
     while True:

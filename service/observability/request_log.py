@@ -1,4 +1,4 @@
-"""The request log: a line for each request, and the time that the running request has waited for the database."""
+"""The request log: one line for each request, with the time for which the request waited for the database."""
 
 import re
 from collections.abc import Callable, Mapping, Set
@@ -13,7 +13,7 @@ import msgspec
 from service.observability.log import Output
 
 valid_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
-"""Matches a client's X-Request-ID that is safe to log and to send back."""
+"""Matches an X-Request-ID of a client that is safe to log and to return."""
 
 valid_traceparent = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 """Matches a valid traceparent header: W3C Trace Context, section 3.2.2."""
@@ -23,25 +23,25 @@ _numbers = count(1)
 
 
 def accept_request_id(given: bytes | None) -> bytes:
-    """Return the client's request id if it is valid, else a new one."""
+    """Return the client's request id if it is valid, otherwise a new id."""
     if given is not None and valid_request_id(given):
         return given
     return b"%b-%x" % (_prefix, next(_numbers))
 
 
 class Timing(msgspec.Struct):
-    """Seconds that a request waited for a connection (`wait`) and for the responses of the database (`database`)."""
+    """Seconds for which a request waited for a connection (`wait`) and for database responses (`database`)."""
 
     wait: float = 0
     database: float = 0
 
 
 current_timing: ContextVar[Timing | None] = ContextVar("current_timing", default=None)
-"""The timing of the request that the running task serves. None before its first statement."""
+"""The timing of the current task's request. None before its first statement."""
 
 
 def add_database_time(wait: float, database: float) -> None:
-    """Add one statement's seconds to the running request's timing. Called in the context of the request's task."""
+    """Add the seconds of one statement to the timing of the current request. Called in the request's task."""
     timing = current_timing.get()
     if timing is None:
         current_timing.set(Timing(wait, database))
@@ -51,10 +51,10 @@ def add_database_time(wait: float, database: float) -> None:
 
 
 class RequestLog:
-    """Writes a line for each request, and passes each request to `on_request` for the metrics.
+    """Writes a line for each request, and calls `on_request` for each request.
 
-    A line has the members time, level, method, operation, status, ms and request_id; db_ms if a statement was run,
-    and traceparent if the client sent one.
+    A line has the members time, level, method, operation, status, ms and request_id. It has db_ms if a statement was
+    run, and traceparent if the client sent a valid one.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RequestLog:
         request_id: bytes,
         headers: Mapping[bytes, bytes],
     ) -> None:
-        """Queue the line of a request that has just ended, if its level is logged. `headers` are the request's."""
+        """Queue the line of a request that has ended, if its level is logged. `headers` are its request headers."""
         if self._on_request:
             timing = current_timing.get()
             self._on_request(operation, status, seconds, timing.database if timing else 0.0)

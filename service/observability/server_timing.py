@@ -1,6 +1,6 @@
 """The Server-Timing header, which browsers show in their developer tools (W3C Server Timing).
 
-The composition root applies both wrappers only with SERVER_TIMING: otherwise no request runs code of this module.
+app.py applies both wrappers only if SERVER_TIMING is set. Otherwise no request runs code of this module.
 """
 
 from contextvars import ContextVar
@@ -17,7 +17,7 @@ _handler_started: ContextVar[float] = ContextVar("handler_started")
 
 
 def recording_start(handler: Handler) -> Handler:
-    """Wrap a handler to record when it starts. Authentication is complete at that time."""
+    """Wrap a handler to record its start, at which authentication is complete."""
 
     @wraps(handler)
     async def recording(request: Request) -> Response:
@@ -30,8 +30,8 @@ def recording_start(handler: Handler) -> Handler:
 def with_server_timing(app: ASGIApp) -> ASGIApp:
     """Wrap `app` to add Server-Timing to its responses. Its handlers must be wrapped by `recording_start`.
 
-    The members are `auth`: the time until the handler starts or the request is refused; `wait`: for a connection;
-    `db`: for the responses of the database.
+    The members are `auth`, the time until the handler starts or the request is refused; `wait`, the wait for a
+    connection; and `db`, the wait for database responses.
     """
 
     async def timed(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The log lines of the start and stop of a process: its release, its database and the settings that were changed."""
+"""The log lines at the start and stop of a process: its release, its database and the changed settings."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ logger = logging.getLogger("service")
 
 
 def log_start(settings: Settings, database: Database) -> None:
-    """Log one line. It names the changed settings without their values, which may be secret."""
+    """Log the start. The line names the changed settings without their values, which may be secret."""
     members = {
         "version": VERSION,
         "commit": commit(),
@@ -31,6 +31,6 @@ def log_start(settings: Settings, database: Database) -> None:
 
 
 def log_stop(started: float) -> None:
-    """Log one line. `started` is the time of the start by `time.monotonic`."""
+    """Log the stop. `started` is the time of the start by `time.monotonic()`."""
     members = {"process": os.getpid(), "uptime_seconds": round(time.monotonic() - started)}
     logger.info("stopped", extra={"members": members})

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 CONSTANT = re.compile(r"e?'(?:[^']|'')*'|\$\d+|\b\d+\b|\b(?:true|false|null)\b")
 BUDGET = re.compile(r"(\d+) buffers?(?: and (\d+) a row)?(, no sort)?")
 JUDGED_ROWS = 10_000
-"""Plans are checked from this number of tasks on: PostgreSQL rightly scans a smaller table without its indexes."""
+"""The least number of tasks with which plans are checked: PostgreSQL scans a smaller table without indexes."""
 
 UNPROTECTED = (
     "row-level security is off, although its functions are there: run roles/row-level-security.sql, or "
@@ -31,7 +31,7 @@ COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class StatementReport(msgspec.Struct):
-    """One file of sql/: its costs per call, and its plan. A figure that the server does not provide is None."""
+    """One file of sql/: its costs per call and its plan. A figure that the server does not provide is None."""
 
     name: str
     index: str
@@ -57,7 +57,7 @@ class Report(msgspec.Struct):
     time: datetime
     notes: list[str]
     findings: list[str]
-    """What should be changed, one sentence each: costs and plans beyond the headers of sql/, and missing policies."""
+    """Problems, one sentence each: costs and plans that differ from the headers of sql/, and missing policies."""
     statements: list[StatementReport]
     tables: list[Row]
     connections: list[Row]
@@ -65,12 +65,12 @@ class Report(msgspec.Struct):
 
 
 def collect(database_url: str) -> Report:
-    """The report of one database. Raises psycopg.Error, and SettingsError for a bad URL."""
+    """Return the report of one database. Raises psycopg.Error, and SettingsError for a bad URL."""
     with psycopg.connect(for_psycopg(database_url), row_factory=dict_row) as connection:
         connection.prepare_threshold = None
         connection.read_only = True
         connection.execute((FOLDER / "begin.sql").read_bytes())
-        # Read first: what waits now may be over by the time that the plans of locked tables are given up.
+        # Read these first: the locks may be gone after the timeouts of plans of locked tables.
         locks, connections = _rows(connection, "locks"), _rows(connection, "connections")
         notes: list[str] = []
         costs = _costs(connection, notes)
@@ -114,7 +114,7 @@ def findings(statement: StatementReport, plans: bool) -> list[str]:
     if plans and statement.plan_indexes is not None:
         index = re.match(r"\w+", statement.index)
         used = statement.plan_indexes
-        # Without a budget it reads all of a user's tasks, for which any index will do: each begins with user_id.
+        # A statement without a budget reads all tasks of a user. Any index is right, as each begins with user_id.
         if index and index[0] != "none" and not (index[0] in used if budget else used):
             found.append(f"{statement.name}: the plan does not use {index[0]}: run analyze, see its plan")
         if budget and budget[3] and statement.sorts:
@@ -123,7 +123,7 @@ def findings(statement: StatementReport, plans: bool) -> list[str]:
 
 
 def normalized(text: str) -> str:
-    """A statement without comments, constants and layout, which versions of pg_stat_statements change differently."""
+    """Remove comments, constants and layout, which versions of pg_stat_statements change in different ways."""
     text = CONSTANT.sub("?", COMMENT.sub(" ", text).lower())
     return " ".join(text.rstrip("; \n").split())
 
@@ -150,7 +150,7 @@ def _costs(connection: psycopg.Connection[Row], notes: list[str]) -> dict[str, R
 def _statement(connection: psycopg.Connection[Row], statement: Statement, costs: dict[str, Row]) -> StatementReport:
     text = statement.text
     report = StatementReport(statement.name, _header(text, "index") or "none", budget=_header(text, "budget"))
-    # With row-level security the service sends a call of the statement's function.
+    # With row-level security, the service calls the statement's function.
     sent = {normalized(text), normalized(statement.call)} if "$1" in text else {normalized(text)}
     found = [costs[each] for each in sent if each in costs]
     if calls := sum(int(cost["calls"]) for cost in found):
@@ -171,10 +171,10 @@ def _statement(connection: psycopg.Connection[Row], statement: Statement, costs:
 
 
 def _plan(connection: psycopg.Connection[Row], name: str, text: str) -> tuple[Row, list[str]]:
-    """The plan as a tree, and as lines."""
+    """Return the plan as a tree and as lines."""
     parameters = max(map(int, re.findall(r"\$(\d+)", COMMENT.sub("", text))), default=0)
     arguments = f"({', '.join(['null'] * parameters)})" if parameters else ""
-    # A unique name: behind a pooler, the session may still have the statement of an earlier report.
+    # A unique name, because behind a pooler the session may still have the statement of an earlier report.
     name = f"{name}_{token_hex(4)}"
     plan = (FOLDER / "plan.sql").read_text().format(name=name, text=text.rstrip("; \n"), arguments=arguments)
     with connection.transaction():
@@ -195,5 +195,5 @@ def _header(text: str, name: str) -> str | None:
 
 
 def _rows(connection: psycopg.Connection[Row], name: str) -> list[Row]:
-    with connection.transaction():  # a savepoint: a failure ends this query alone
+    with connection.transaction():  # a savepoint: a failure ends only this query
         return connection.execute((FOLDER / f"{name}.sql").read_bytes()).fetchall()

@@ -1,4 +1,4 @@
-"""Writes the report as text and as one HTML page."""
+"""Formats the report as text and as one HTML page."""
 
 from html import escape
 from typing import Any
@@ -68,7 +68,7 @@ def _remarks(report: Report) -> list[str]:
 
 
 def _plans(report: Report) -> list[tuple[str, list[str]]]:
-    """Each statement's generic plan, or why there is none."""
+    """Each statement's name with its generic plan or the reason why there is none."""
     return [(each.name, each.plan or [each.plan_error or "unknown"]) for each in report.statements]
 
 

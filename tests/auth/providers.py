@@ -1,4 +1,4 @@
-"""The key sets and tokens of each provider, in the shapes that their documentation shows. Every key is made here."""
+"""Key sets and tokens of each provider, with the members that its documentation shows. All keys are generated here."""
 
 import json
 import time
@@ -15,7 +15,7 @@ UUID = "a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c5d"
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token in the provider's shape but for some members, and the status of the answer to it."""
+    """A token of the provider with changed members, and the status of the response."""
 
     what: str
     status: int
@@ -25,7 +25,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """`keys` is the key set as published, and `jwks` its path where the recipe has a discovery address."""
+    """`keys` is the published key set. `jwks` is its path, if the recipe has a discovery URL."""
 
     name: str
     signer: Signer
@@ -35,10 +35,10 @@ class Provider(msgspec.Struct, frozen=True):
     tokens: list[Token]
     jwks: str = ""
     uuid: bool = True
-    """Whether the user's id is `UUID`; else it is derived in a namespace."""
+    """Whether the user's id is `UUID`. Otherwise it is derived in a namespace."""
 
     def token(self, token: Token, issuer: str | None) -> bytes:
-        """The token, with `issuer` as its `iss`. A member that is None is left out."""
+        """Sign the token with `issuer` as its `iss`, without the members that are None."""
         now = int(time.time())
         claims = {"iat": now, "exp": now + 3600} | self.claims | ({"iss": issuer} if issuer else {}) | token.claims
         parts = [_without_none(self.header | token.header), _without_none(claims)]
@@ -51,13 +51,13 @@ def _without_none(members: Members) -> Members:
 
 
 def jwk(key: SigningKey, *order: str, **more: Any) -> Members:
-    """A public key with the members that the provider publishes, in its order."""
+    """The public key with the members that the provider publishes, in the provider's order."""
     members = key.jwk | more
     return {name: members[name] for name in order}
 
 
 def certificate(key: SigningKey) -> list[str]:
-    """What stands in `x5c`: base64, and not base64url. Nothing reads it."""
+    """A value of `x5c`, in base64 and not base64url. The service ignores it."""
     return [b64encode(key.jwk["n"].encode()).decode()]
 
 
@@ -88,7 +88,7 @@ STRANGER = {
 
 
 def forged(signer: SigningKey) -> list[Token]:
-    """Tokens with the key id of the provider, signed by another key, and with another key id."""
+    """Tokens that must be refused: signed by another key, with and without the key id of the provider, and expired."""
     other = STRANGER[signer.algorithm]
     return [
         Token("signed by another key", 401, signer=other),

@@ -1,4 +1,4 @@
-"""Tokens by a secret and by each kind of key: what is accepted, what is refused, and the cache."""
+"""Tokens signed with a secret and with each type of key: which are accepted, which are refused, and the cache."""
 
 import hmac
 import json
@@ -34,7 +34,7 @@ from tests.tokens import (
     header_text,
     key_set,
     other_last_character,
-    refusal,
+    refused_status,
     running,
 )
 
@@ -58,7 +58,7 @@ async def authenticator(key_settings: dict[str, Any]) -> AsyncIterator[Authentic
         yield authenticator
 
 
-# ---------------------------------------------------------------------------------------------- what is accepted
+# ---------------------------------------------------------------------------------------------- accepted tokens
 
 
 async def test_verify_gives_the_user_of_the_token(authenticator: Authenticator, signer: Signer) -> None:
@@ -114,10 +114,10 @@ async def test_verify_allows_the_leeway_and_no_more(claim: str, seconds: int, ac
         if accepted:
             assert (await authenticator.verify(authorization)).id_text == ADA
         else:
-            assert await refusal(authenticator, authorization) == 401
+            assert await refused_status(authenticator, authorization) == 401
 
 
-# ---------------------------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------------------------------- refused tokens
 
 CLAIMS: dict[str, dict[str, str | None]] = {
     "exp missing": {"exp": None},
@@ -169,7 +169,7 @@ CLAIMS: dict[str, dict[str, str | None]] = {
 async def test_verify_refuses_the_claims(
     authenticator: Authenticator, signer: Signer, changes: dict[str, str | None]
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, payload=claims(**changes))) == 401
+    assert await refused_status(authenticator, credentials(signer, payload=claims(**changes))) == 401
 
 
 PAYLOADS = {
@@ -188,8 +188,8 @@ PAYLOADS = {
 async def test_verify_refuses_a_payload_that_is_no_object(
     authenticator: Authenticator, signer: Signer, payload: str
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, payload=payload)) == 401
-    assert await refusal(authenticator, credentials(signer, header=payload)) == 401
+    assert await refused_status(authenticator, credentials(signer, payload=payload)) == 401
+    assert await refused_status(authenticator, credentials(signer, header=payload)) == 401
 
 
 HEADERS: dict[str, dict[str, str | None]] = {
@@ -219,7 +219,7 @@ HEADERS: dict[str, dict[str, str | None]] = {
 async def test_verify_refuses_the_header(
     authenticator: Authenticator, signer: Signer, changes: dict[str, str | None]
 ) -> None:
-    assert await refusal(authenticator, credentials(signer, header_text(signer, **changes))) == 401
+    assert await refused_status(authenticator, credentials(signer, header_text(signer, **changes))) == 401
 
 
 TOKENS: dict[str, Callable[[bytes], bytes]] = {
@@ -261,7 +261,7 @@ async def test_verify_refuses_the_form(
     authenticator: Authenticator, signer: Signer, form: Callable[[bytes], bytes]
 ) -> None:
     authorization = form(credentials(signer).removeprefix(b"Bearer "))
-    assert await refusal(authenticator, authorization) == (431 if len(authorization) > 8199 else 401)
+    assert await refused_status(authenticator, authorization) == (431 if len(authorization) > 8199 else 401)
 
 
 @pytest.mark.parametrize("limit", [1024, 8192, 14336])
@@ -270,7 +270,7 @@ async def test_verify_refuses_a_token_over_the_limit(limit: int) -> None:
     longest = b"Bearer " + token.rjust(limit)
     async with running(jwt_secret=SECRET.secret.decode(), max_token_bytes=limit) as authenticator:
         assert (await authenticator.verify(longest)).id_text == ADA
-        assert await refusal(authenticator, longest.replace(b" ", b"  ", 1)) == 431
+        assert await refused_status(authenticator, longest.replace(b" ", b"  ", 1)) == 431
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
@@ -283,20 +283,20 @@ async def test_verify_refuses_hmac_with_the_public_key(key: SigningKey, tmp_path
         for secret in (pem, der, json.dumps(key.jwk).encode()):
             signed = credentials(key, header_text(key, alg='"HS256"')).rpartition(b".")[0]
             digest = hmac.digest(secret, signed.removeprefix(b"Bearer "), "sha256")
-            assert await refusal(authenticator, signed + b"." + base64url(digest)) == 401
+            assert await refused_status(authenticator, signed + b"." + base64url(digest)) == 401
 
 
 async def test_verify_refuses_another_key_and_another_family(authenticator: Authenticator, signer: Signer) -> None:
     others: list[Signer] = [Secret(b"x" * 64), *(SigningKey(algorithm, "key-1", pair=1) for algorithm in KEYS)]
     for other in others:
-        assert await refusal(authenticator, credentials(other)) == 401
+        assert await refused_status(authenticator, credentials(other)) == 401
 
 
 async def test_verify_refuses_a_forged_token_before_pyjwt_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(jwt_secret=SECRET.secret.decode()) as authenticator:
         read: list[bytes] = []
         monkeypatch.setattr("jwt.decode", lambda token, *_, **__: read.append(token))
-        assert await refusal(authenticator, credentials(Secret(b"x" * 64))) == 401
+        assert await refused_status(authenticator, credentials(Secret(b"x" * 64))) == 401
         assert not read
 
 
@@ -332,7 +332,7 @@ async def test_verify_checks_issuer_and_audience_when_set(
         if accepted:
             assert (await authenticator.verify(authorization)).id_text == ADA
         else:
-            assert await refusal(authenticator, authorization) == 401
+            assert await refused_status(authenticator, authorization) == 401
 
 
 async def test_verify_logs_no_part_of_a_token(
@@ -341,7 +341,7 @@ async def test_verify_logs_no_part_of_a_token(
     caplog.set_level(logging.DEBUG)
     for changes in CLAIMS.values():
         authorization = credentials(signer, payload=claims(**changes))
-        await refusal(authenticator, authorization)
+        await refused_status(authenticator, authorization)
         assert not any(segment.decode() in caplog.text for segment in authorization[7:].split(b"."))
     assert "refused" in caplog.text
     assert ADA not in caplog.text
@@ -399,7 +399,7 @@ async def test_cache_drops_the_oldest_first() -> None:
         values = [credentials(SECRET, payload=claims(jti=f'"{number}"')) for number in range(5)]
         for value in values[:3]:
             await authenticator.verify(value)
-        await authenticator.verify(values[1])  # verified again, so the youngest now
+        await authenticator.verify(values[1])  # verified again, so now the newest
         for value in values[3:]:
             await authenticator.verify(value)
         assert [bool(authenticator.cached(value)) for value in values] == [False, True, False, True, True]
@@ -415,7 +415,7 @@ async def test_cache_holds_a_token_in_one_spelling_only() -> None:
         assert authenticator.cached(authorization)
 
 
-async def test_cache_of_size_0_remembers_nothing() -> None:
+async def test_cache_of_size_0_keeps_nothing() -> None:
     async with running(jwt_secret=SECRET.secret.decode(), token_cache_size=0) as authenticator:
         await authenticator.verify(credentials(SECRET))
         assert authenticator.cached(credentials(SECRET)) is None

@@ -1,4 +1,4 @@
-"""How the issuer's documents are downloaded: proxies, addresses that do not answer, and what is never imported."""
+"""The download of the issuer's documents: proxies, addresses that do not respond, and when httpx is imported."""
 
 import socket
 import subprocess
@@ -23,7 +23,7 @@ def issuer() -> Iterator[JwksServer]:
 
 
 async def test_fetch_uses_the_proxy_of_the_environment(issuer: JwksServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", issuer.url)  # the server answers any target, and so acts as the proxy
+    monkeypatch.setenv("HTTP_PROXY", issuer.url)  # the server responds to any target, like a proxy
     async with running(jwks_url="http://127.0.0.1:1/keys") as authenticator:
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
     assert issuer.targets == ["http://127.0.0.1:1/keys"]
@@ -46,7 +46,7 @@ async def test_fetch_uses_no_proxy_for_a_host_of_no_proxy(issuer: JwksServer, mo
 async def test_fetch_tries_the_next_address_beside_one_that_does_not_answer(
     issuer: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection to a listener whose backlog is full is neither accepted nor refused, like a dead IPv6 route."""
+    """A connection to a listener with a full backlog is neither accepted nor refused, as with a broken IPv6 route."""
     resolve = socket.getaddrinfo
 
     def both(host: Any, *arguments: Any, **more: Any) -> Any:

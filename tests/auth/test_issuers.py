@@ -1,4 +1,4 @@
-"""The settings of issuers: what is refused and by which name, several issuers at once, and whose ids are whose."""
+"""The settings of issuers: bad settings and their messages, several issuers, user ids, required claims, discovery."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.tokens import (
     credentials,
     header_text,
     key_set,
-    refusal,
+    refused_status,
     running,
 )
 
@@ -188,7 +188,7 @@ def test_issuer_url_must_be_safe_to_fetch(url: str, name: str, allow_http: bool)
 
 
 def two(issuer: JwksServer, second: Path, **more: str) -> dict[str, Any]:
-    """ED signs for the first, ROTATED for the second."""
+    """Settings of two issuers. ED is the key of the first, ROTATED of the second."""
     second.write_bytes(key_set(ROTATED))
     first = {"jwks_url": issuer.url, "jwt_issuer": ONE, "jwt_audience": "web", "jwt_user_namespace": NAMESPACE}
     entry = {"JWKS_FILE": str(second), "JWT_ISSUER": TWO, "JWT_AUDIENCE": "app", "JWT_USER_NAMESPACE": NAMESPACE}
@@ -201,17 +201,17 @@ async def test_issuers_each_have_their_own_keys_audience_and_claims(issuer: Jwks
         await authenticator.verify(token(ED, iss=ONE, aud="web"))
         await authenticator.verify(token(ROTATED, iss=TWO, aud="app", token_use="access", oid="ada"))
         for refused in (
-            token(ROTATED, iss=ONE, aud="web"),  # the other's key
+            token(ROTATED, iss=ONE, aud="web"),  # key of the other issuer
             token(ED, iss=TWO, aud="app", token_use="access", oid="ada"),
-            token(ED, iss=ONE, aud="app"),  # the other's audience
+            token(ED, iss=ONE, aud="app"),  # audience of the other issuer
             token(ROTATED, iss=TWO, aud="web", token_use="access", oid="ada"),
-            token(ROTATED, iss=TWO, aud="app", oid="ada"),  # without its claim
+            token(ROTATED, iss=TWO, aud="app", oid="ada"),  # without the required claim
             token(ROTATED, iss=TWO, aud="app", token_use="access"),
             token(ED, iss="https://three.example", aud="web"),
             token(ED, aud="web"),
             token(ED, iss=[ONE], aud="web"),
         ):
-            assert await refusal(authenticator, refused) == 401
+            assert await refused_status(authenticator, refused) == 401
 
 
 async def test_issuers_same_key_id_is_two_keys(issuer: JwksServer, tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ async def test_issuers_same_key_id_is_two_keys(issuer: JwksServer, tmp_path: Pat
     async with running(**settings) as authenticator:
         await authenticator.verify(token(ED, iss=ONE, aud="web"))
         await authenticator.verify(token(other, iss=TWO, aud="app"))
-        assert await refusal(authenticator, token(other, iss=ONE, aud="web")) == 401
-        assert await refusal(authenticator, token(ED, iss=TWO, aud="app")) == 401
+        assert await refused_status(authenticator, token(other, iss=ONE, aud="web")) == 401
+        assert await refused_status(authenticator, token(ED, iss=TWO, aud="app")) == 401
 
 
 async def test_issuers_same_sub_is_two_users(issuer: JwksServer, tmp_path: Path) -> None:
@@ -250,8 +250,8 @@ async def test_issuers_one_without_a_name_gets_the_tokens_of_no_other(issuer: Jw
         assert (await authenticator.verify(token(own))).id_text == ADA
         assert (await authenticator.verify(token(own, iss="anything"))).id_text == ADA
         assert (await authenticator.verify(token(ED, iss=ONE))).id_text != ADA
-        assert await refusal(authenticator, token(own, iss=ONE)) == 401
-        assert await refusal(authenticator, token(ED)) == 401
+        assert await refused_status(authenticator, token(own, iss=ONE)) == 401
+        assert await refused_status(authenticator, token(ED)) == 401
 
 
 async def test_issuer_with_a_secret_and_a_key_set_is_decided_by_alg(issuer: JwksServer) -> None:
@@ -259,9 +259,9 @@ async def test_issuer_with_a_secret_and_a_key_set_is_decided_by_alg(issuer: Jwks
         assert (await authenticator.verify(token(Secret(SECRET.encode())))).id_text == ADA
         assert (await authenticator.verify(token(ED))).id_text == ADA
         public = Secret(json.dumps(ED.jwk).encode())
-        assert await refusal(authenticator, token(public)) == 401
+        assert await refused_status(authenticator, token(public)) == 401
         named = credentials(public, header_text(public, kid='"key-1"'))
-        assert await refusal(authenticator, named) == 401
+        assert await refused_status(authenticator, named) == 401
 
 
 # ---------------------------------------------------------------------------------------------- the user's id
@@ -282,11 +282,10 @@ async def test_user_in_a_namespace_is_a_version_5_uuid(claim: Any, accepted: boo
             shown = token(Secret(SECRET.encode()), iss=name, uid=claim)
             if accepted:
                 user = await authenticator.verify(shown)
-                assert user.id_text == str(
-                    uuid5(UUID(NAMESPACE), f"{ONE} {claim}")
-                )  # of the first name, whichever it is
+                # The first name is used, even if the token has the second.
+                assert user.id_text == str(uuid5(UUID(NAMESPACE), f"{ONE} {claim}"))
             else:
-                assert await refusal(authenticator, shown) == 401
+                assert await refused_status(authenticator, shown) == 401
 
 
 async def test_user_claim_takes_the_place_of_sub() -> None:
@@ -294,7 +293,7 @@ async def test_user_claim_takes_the_place_of_sub() -> None:
         own = Secret(SECRET.encode())
         payload = claims(sub='"auth0|1"', **{"https://app.example/id": f'"{ADA}"'})
         assert (await authenticator.verify(credentials(own, payload=payload))).id_text == ADA
-        assert await refusal(authenticator, token(own)) == 401
+        assert await refused_status(authenticator, token(own)) == 401
 
 
 REQUIRED: list[tuple[str, dict[str, Any], bool]] = [
@@ -330,7 +329,7 @@ async def test_required_claims_are_compared(setting: str, members: dict[str, Any
         if accepted:
             assert (await authenticator.verify(shown)).id_text == ADA
         else:
-            assert await refusal(authenticator, shown) == 401
+            assert await refused_status(authenticator, shown) == 401
             assert authenticator.refusals.counts == {"claim": 1}
 
 
@@ -346,12 +345,12 @@ async def test_discovery_requires_the_issuer_of_the_document(slash: str, issuer:
     async with running(jwt_discovery_url=f"http://127.0.0.1:{issuer.port}{PATH}") as authenticator:
         assert (await authenticator.verify(token(ED, iss=name))).id_text == ADA
         other = name.rstrip("/") if slash else f"{name}/"
-        assert await refusal(authenticator, token(ED, iss=other)) == 401
-        assert await refusal(authenticator, token(ED)) == 401
+        assert await refused_status(authenticator, token(ED, iss=other)) == 401
+        assert await refused_status(authenticator, token(ED)) == 401
         assert issuer.targets == [PATH, "/jwks"]
 
 
-async def test_discovery_names_the_users_of_a_token_that_came_before_it(issuer: JwksServer) -> None:
+async def test_discovery_names_the_users_of_a_token_that_arrived_before_it(issuer: JwksServer) -> None:
     name = f"http://127.0.0.1:{issuer.port}/realms/app/"
     issuer.documents[PATH] = json.dumps({"issuer": name, "jwks_uri": issuer.url}).encode()
     issuer.answering.clear()
@@ -369,7 +368,8 @@ async def test_discovery_inside_a_cluster_has_the_public_name(issuer: JwksServer
     url = f"http://127.0.0.1:{issuer.port}{PATH}"
     async with running(jwt_discovery_url=url, jwt_issuer=ONE) as authenticator:
         assert (await authenticator.verify(token(ED, iss=ONE))).id_text == ADA
-        assert await refusal(authenticator, token(ED, iss=url.removesuffix("/.well-known/openid-configuration"))) == 401
+        name_in_cluster = url.removesuffix("/.well-known/openid-configuration")
+        assert await refused_status(authenticator, token(ED, iss=name_in_cluster)) == 401
 
 
 DOCUMENTS: dict[str, Any] = {
@@ -387,7 +387,7 @@ async def test_discovery_of_a_document_that_is_wrong_gives_no_keys(document: Any
     name = f"http://127.0.0.1:{issuer.port}/realms/app"
     issuer.documents[PATH] = json.dumps(document).replace("NAME", name).replace("URL", issuer.url).encode()
     async with running(jwt_discovery_url=f"{name}/.well-known/openid-configuration") as authenticator:
-        assert await refusal(authenticator, token(STRANGER, iss=name)) == 503
+        assert await refused_status(authenticator, token(STRANGER, iss=name)) == 503
         assert not authenticator.has_keys
 
 

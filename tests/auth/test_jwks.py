@@ -1,4 +1,4 @@
-"""The issuer's key set: which keys are usable, rotation, and an issuer that is slow, unreachable or wrong."""
+"""The issuer's key set: usable keys, rotation, and an issuer that is slow, unreachable or returns bad documents."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ from tests.tokens import (
     header_text,
     key_set,
     other_last_character,
-    refusal,
+    refused_status,
     running,
 )
 
@@ -75,7 +75,7 @@ async def test_jwks_skips_a_key_that_cannot_be_used(
     issuer.document = json.dumps({"keys": [ED.jwk, jwk]}).encode()
     async with running(jwks_url=issuer.url) as authenticator:
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
-        assert await refusal(authenticator, credentials(STRANGER)) == 401
+        assert await refused_status(authenticator, credentials(STRANGER)) == 401
     assert "Key 2 of the key set is skipped" in caplog.text
 
 
@@ -94,7 +94,7 @@ async def test_jwks_that_drops_a_key_ends_its_tokens(issuer: JwksServer) -> None
         await authenticator.verify(withdrawn)
         issuer.document = key_set(ROTATED)
         await until_async(lambda: authenticator.cached(withdrawn) is None)
-        assert await refusal(authenticator, withdrawn) == 401
+        assert await refused_status(authenticator, withdrawn) == 401
 
 
 async def test_jwks_refresh_without_a_change_keeps_the_cache(issuer: JwksServer) -> None:
@@ -112,15 +112,15 @@ async def test_jwks_unknown_keys_cost_one_fetch(header: dict[str, None], issuer:
     async with running(JwksLimits(wait=5), jwks_url=issuer.url, jwks_cooldown=60) as authenticator:
         await authenticator.verify(credentials(ED))
         unknown = credentials(STRANGER, header_text(STRANGER, **header))
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {401}
-        assert set(await asyncio.gather(*(refusal(authenticator, unknown) for _ in range(500)))) == {503}
+        assert set(await asyncio.gather(*(refused_status(authenticator, unknown) for _ in range(500)))) == {401}
+        assert set(await asyncio.gather(*(refused_status(authenticator, unknown) for _ in range(500)))) == {503}
         assert issuer.fetches == 2
 
 
 async def test_jwks_new_key_is_never_refused_because_of_a_strangers(issuer: JwksServer) -> None:
     async with running(jwks_url=issuer.url, jwks_cooldown=0.2) as authenticator:
         await authenticator.verify(credentials(ED))
-        assert await refusal(authenticator, credentials(STRANGER)) == 401
+        assert await refused_status(authenticator, credentials(STRANGER)) == 401
         issuer.document = key_set(ED, ROTATED)
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
         assert issuer.fetches == 3
@@ -130,7 +130,7 @@ async def test_jwks_is_fetched_again_for_unknown_keys_after_the_cooldown(issuer:
     async with running(jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         for fetches in (2, 3):
-            assert await refusal(authenticator, credentials(STRANGER)) == 401
+            assert await refused_status(authenticator, credentials(STRANGER)) == 401
             assert issuer.fetches == fetches
 
 
@@ -141,8 +141,8 @@ async def test_jwks_concurrent_callers_share_one_fetch(issuer: JwksServer) -> No
         issuer.document = key_set(ROTATED)
         callers = [asyncio.create_task(authenticator.verify(credentials(ROTATED))) for _ in range(50)]
         await until_async(lambda: issuer.fetches == 2)
-        callers.pop().cancel()  # which must not cancel the read of the rest
-        await asyncio.sleep(0.1)  # meanwhile a refresh falls due, and shares the read
+        callers.pop().cancel()  # must not cancel the read of the other callers
+        await asyncio.sleep(0.1)  # meanwhile a refresh is due, and shares the read
         assert issuer.fetches == 2
         issuer.answering.set()
         assert {user.id_text for user in await asyncio.gather(*callers)} == {ADA}
@@ -161,7 +161,7 @@ async def test_jwks_start_does_not_wait_for_the_issuer(issuer: JwksServer) -> No
 async def test_jwks_issuer_unreachable_at_the_start_recovers(issuer: JwksServer) -> None:
     issuer.stop()
     async with running(JwksLimits(retry=0.01), jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, credentials(ED)) == 503
+        assert await refused_status(authenticator, credentials(ED)) == 503
         issuer.start()
         await until_async(lambda: issuer.fetches > 0)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
@@ -179,16 +179,16 @@ async def test_jwks_unreachable_issuer_still_refuses_invalid_tokens(issuer: Jwks
             credentials(ED, payload=claims(exp=None)),
             credentials(ED, payload="[]"),
         ):
-            assert await refusal(authenticator, authorization) == 401
+            assert await refused_status(authenticator, authorization) == 401
 
 
 async def test_jwks_issuer_that_is_slow_gives_no_keys(issuer: JwksServer) -> None:
     async with running(JwksLimits(wait=1), jwks_url=issuer.url, jwks_cooldown=1e-9) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.answering.clear()
-        assert await refusal(authenticator, credentials(STRANGER)) == 503
+        assert await refused_status(authenticator, credentials(STRANGER)) == 503
         issuer.answering.set()
-        assert await refusal(authenticator, credentials(STRANGER)) == 401
+        assert await refused_status(authenticator, credentials(STRANGER)) == 401
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
@@ -198,7 +198,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n"
 async def test_jwks_issuer_that_trickles_times_out(start: bytes, issuer: JwksServer) -> None:
     issuer.trickle = start + b" " * 10_000
     async with running(JwksLimits(read=0.2, retry=0.01), jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, credentials(ED)) == 503
+        assert await refused_status(authenticator, credentials(ED)) == 503
         issuer.trickle = b""
         await until_async(lambda: issuer.fetches > 1)
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
@@ -225,7 +225,7 @@ async def test_jwks_over_tls_needs_a_trusted_certificate(
             if trusted:
                 assert (await authenticator.verify(credentials(ED))).id_text == ADA
             else:
-                assert await refusal(authenticator, credentials(ED)) == 503
+                assert await refused_status(authenticator, credentials(ED)) == 503
     finally:
         issuer.stop()
 
@@ -234,9 +234,9 @@ async def test_jwks_issuer_unreachable_after_the_first_fetch_keeps_its_keys(issu
     async with running(jwks_url=issuer.url) as authenticator:
         await authenticator.verify(credentials(ED))
         issuer.stop()
-        assert await refusal(authenticator, credentials(STRANGER)) == 503
+        assert await refused_status(authenticator, credentials(STRANGER)) == 503
         assert (await authenticator.verify(credentials(ED))).id_text == ADA
-        assert await refusal(authenticator, credentials(ED)[:-4]) == 401
+        assert await refused_status(authenticator, credentials(ED)[:-4]) == 401
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_jwks_answer_that_is_no_key_set_changes_nothing(
         authorization = credentials(ED)
         user = await authenticator.verify(authorization)
         issuer.status, issuer.document = status, document
-        assert await refusal(authenticator, credentials(STRANGER)) == 503
+        assert await refused_status(authenticator, credentials(STRANGER)) == 503
         assert authenticator.cached(authorization) is user
         assert (await authenticator.verify(authorization)).id_text == ADA
         assert issuer.fetches == 2  # a redirect is not followed
@@ -284,9 +284,9 @@ async def test_jwks_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         await authenticator.verify(credentials(ED))
         path.write_bytes(key_set(ROTATED))
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
-        assert await refusal(authenticator, credentials(ED)) == 401
+        assert await refused_status(authenticator, credentials(ED)) == 401
         path.write_bytes(b"half a key se")
-        assert await refusal(authenticator, credentials(ED)) == 503
+        assert await refused_status(authenticator, credentials(ED)) == 503
         assert (await authenticator.verify(credentials(ROTATED))).id_text == ADA
 
 

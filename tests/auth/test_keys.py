@@ -1,4 +1,4 @@
-"""Which key verifies a token: any key id, no key id, shared key ids, every algorithm, and headers that bring a key."""
+"""Which key verifies a token: any key id, no key id, shared key ids, all algorithms, and keys in a token's header."""
 
 import json
 from collections.abc import Iterator
@@ -17,11 +17,23 @@ from tests.tokens import (
     credentials,
     header_text,
     key_set,
-    refusal,
+    refused_status,
     running,
 )
 
-PUBLIC = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+ASYMMETRIC_ALGORITHMS = [
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+]
 
 
 @pytest.fixture
@@ -50,17 +62,17 @@ async def test_key_id_is_any_string_and_only_looked_up(key_id: str, issuer: Jwks
     key = SigningKey("EdDSA")
     token = credentials(key, header_text(key, kid=json.dumps(key_id)))
     async with running(jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, token) == 401
+        assert await refused_status(authenticator, token) == 401
         assert issuer.targets == ["/jwks"] * issuer.fetches
 
-    if key_id != "\ud800":  # no key set can have it: msgspec decodes no lone surrogate
+    if key_id != "\ud800":  # a key set cannot contain it: msgspec refuses a lone surrogate
         key.jwk["kid"] = key_id
         issuer.document = key_set(ED, key)
         async with running(jwks_url=issuer.url) as authenticator:
             assert (await authenticator.verify(token)).id_text == ADA
 
 
-@pytest.mark.parametrize("algorithm", PUBLIC)
+@pytest.mark.parametrize("algorithm", ASYMMETRIC_ALGORITHMS)
 async def test_key_verifies_every_algorithm(algorithm: str, issuer: JwksServer) -> None:
     key = SigningKey(algorithm, "key-9")
     issuer.document = key_set(ED, key)
@@ -79,13 +91,15 @@ async def test_key_of_ed25519_has_two_names(in_key: str | None, in_token: str, i
         assert (await authenticator.verify(token)).id_text == ADA
 
 
-@pytest.mark.parametrize("algorithm", [name for name in PUBLIC if name[:2] in ("RS", "PS") and name != "RS256"])
+@pytest.mark.parametrize(
+    "algorithm", [name for name in ASYMMETRIC_ALGORITHMS if name[:2] in ("RS", "PS") and name != "RS256"]
+)
 async def test_key_of_rsa_without_alg_is_for_rs256_alone(algorithm: str, issuer: JwksServer) -> None:
     key = SigningKey(algorithm, "key-9")
     del key.jwk["alg"]
     issuer.document = key_set(key)
     async with running(jwks_url=issuer.url) as authenticator:
-        assert await refusal(authenticator, credentials(key)) == 401
+        assert await refused_status(authenticator, credentials(key)) == 401
         key.algorithm = "RS256"
         assert (await authenticator.verify(credentials(key))).id_text == ADA
 
@@ -109,7 +123,7 @@ async def test_secret_verifies_the_algorithms_it_is_long_enough_for(
         if accepted:
             assert (await authenticator.verify(credentials(secret))).id_text == ADA
         else:
-            assert await refusal(authenticator, credentials(secret)) == 401
+            assert await refused_status(authenticator, credentials(secret)) == 401
 
 
 NAMELESS: dict[str, dict[str, str | None]] = {"no kid": {"kid": None}, "x5t only": {"kid": None, "x5t": '"dGh1bWI"'}}
@@ -132,8 +146,8 @@ async def test_token_with_a_kid_is_tried_with_keys_without_an_id(issuer: JwksSer
     issuer.document = key_set(ED, key)
     async with running(jwks_url=issuer.url) as authenticator:
         assert (await authenticator.verify(credentials(key, header_text(key, kid='"key-9"')))).id_text == ADA
-        forged = SigningKey("ES256", "key-1")  # the id of another key, whose algorithm it is not
-        assert await refusal(authenticator, credentials(forged)) == 401
+        forged = SigningKey("ES256", "key-1")  # the id of a key with another algorithm
+        assert await refused_status(authenticator, credentials(forged)) == 401
 
 
 async def test_token_whose_kid_several_keys_share_is_tried_with_each(issuer: JwksServer) -> None:
@@ -142,8 +156,8 @@ async def test_token_whose_kid_several_keys_share_is_tried_with_each(issuer: Jwk
     async with running(jwks_url=issuer.url) as authenticator:
         for key in keys:
             assert (await authenticator.verify(credentials(key))).id_text == ADA
-        assert await refusal(authenticator, credentials(SigningKey("ES256", "same"))) == 401
-        assert issuer.fetches == 1  # the id is known: no read can bring another key of it sooner than the refresh
+        assert await refused_status(authenticator, credentials(SigningKey("ES256", "same"))) == 401
+        assert issuer.fetches == 1  # the id is known, so the key set is not read before the next refresh
 
 
 async def test_token_without_kid_is_tried_with_16_keys_at_most(issuer: JwksServer) -> None:
@@ -151,7 +165,7 @@ async def test_token_without_kid_is_tried_with_16_keys_at_most(issuer: JwksServe
     issuer.document = key_set(*keys)
     async with running(jwks_url=issuer.url) as authenticator:
         assert (await authenticator.verify(credentials(keys[15], header_text(keys[15], kid=None)))).id_text == ADA
-        assert await refusal(authenticator, credentials(keys[16], header_text(keys[16], kid=None))) == 401
+        assert await refused_status(authenticator, credentials(keys[16], header_text(keys[16], kid=None))) == 401
         assert (await authenticator.verify(credentials(keys[16]))).id_text == ADA
 
 
@@ -185,7 +199,7 @@ async def test_key_in_a_header_is_neither_used_nor_fetched(header: dict[str, Any
             assert (await authenticator.verify(credentials(ED, header_text(ED, **texts)))).id_text == ADA
             for kid in ('"key-1"', '"key-3"', None):
                 forged = credentials(STRANGER, header_text(STRANGER, kid=kid, **texts))
-                assert await refusal(authenticator, forged) in (401, 503)
+                assert await refused_status(authenticator, forged) in (401, 503)
             assert authenticator.refusals.counts.keys() <= {"signature", "unknown_key", "keys_unavailable"}
         assert elsewhere.fetches == 0
     finally:

@@ -1,4 +1,4 @@
-"""Changes of keys, secrets, names and issuers, over HTTP: nobody is signed out, and everybody keeps their tasks.
+"""Changes of keys, secrets, names and issuers, over HTTP: no user is signed out or loses tasks.
 
 `pytest tests/auth/test_overlaps.py -n 0 -s -q` prints the table of changes and of the users who were signed out.
 """
@@ -31,16 +31,16 @@ SAME_OLD, SAME_NEW = SigningKey("ES256", "same"), SigningKey("ES256", "same")
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the issuer publishes, the settings, and the tokens in use."""
+    """One step of a change: the settings, the tokens in use, and the key set that the issuer publishes."""
 
     settings: dict[str, str]
     tokens: list[Callable[[str], bytes]]
-    """Each makes the Authorization of a user."""
+    """Functions that make the Authorization header of a user."""
     keys: bytes = b""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`restart` says whether the settings change with it, so that the service is started again."""
+    """A change in several steps. With `restart`, the settings change too, and the service is restarted at each step."""
 
     what: str
     states: list[State]
@@ -49,7 +49,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def token(signer: Signer, **members: Any) -> Callable[[str], bytes]:
-    """Makes the Authorization of a user: a token of this signer, with these claims, and `kid` as its header."""
+    """Return a function that makes the Authorization header of a user. `members` are claims, except `kid`."""
     header = {"kid": members.pop("kid")} if "kid" in members else {}
     texts = {name: json.dumps(value) for name, value in members.items()}
     return lambda user: credentials(signer, header_text(signer, **header), claims(sub=json.dumps(user), **texts))
@@ -223,7 +223,7 @@ def test_overlap_of_keys_signs_no_user_out(change: Change, database: str, capsys
 
 
 class Seen:
-    """Calls with every token of a state, and counts the users who were signed out or lost their task."""
+    """Calls the service with every token of a state, and counts users that were signed out or lost a task."""
 
     def __init__(self, users: tuple[str, ...]) -> None:
         self.users = users

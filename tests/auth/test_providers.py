@@ -1,4 +1,4 @@
-"""Each recipe of docs/tokens.md, with the provider's key set and tokens, over HTTP against the running service.
+"""Each recipe of docs/tokens.md over HTTP, with the provider's key set and tokens.
 
 `pytest tests/auth/test_providers.py -n 0 -s -q` prints the table of provider, token and status.
 """
@@ -24,12 +24,12 @@ every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provi
 
 
 def section(name: str) -> str:
-    """The part of the page below the heading."""
+    """The section of the page with this heading."""
     return PAGE.partition(f"### {name}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
 
 
 def recipe(name: str) -> dict[str, str]:
-    """The settings of a recipe, as on the page."""
+    """The settings of a recipe on the page."""
     block = re.search(r"```sh\n(.*?)```", section(name), re.DOTALL)
     assert block, name
     return dict(line.split("=", 1) for line in block[1].splitlines())
@@ -37,7 +37,7 @@ def recipe(name: str) -> dict[str, str]:
 
 @contextmanager
 def issuer_of(provider: Provider, settings: dict[str, str]) -> Iterator[str | None]:
-    """Serves what the provider publishes. Points the recipe's addresses there, and gives the `iss` of its tokens."""
+    """Serve the provider's documents, and point the URLs in `settings` to them. Yields the `iss` of its tokens."""
     server = JwksServer(b"")
     try:
         local = f"http://127.0.0.1:{server.port}/"

@@ -1,4 +1,4 @@
-"""How a refused token is answered, counted and logged, over HTTP; and what the service says before it has keys."""
+"""Refused tokens over HTTP: the response, the count and the log line. And readiness before the keys are read."""
 
 import logging
 import subprocess
@@ -80,7 +80,7 @@ def test_token_over_the_limit_is_431_with_the_reason(database: str) -> None:
         answer = call(api, token)
         assert answer.status_code == 431
         assert answer.json()["detail"].startswith("The token is larger than this service accepts.")
-        assert "www-authenticate" not in answer.headers  # which would send the page to the login, in a loop
+        assert "www-authenticate" not in answer.headers  # else the page would redirect to the login, in a loop
     with serving(database_url=database, max_token_bytes=12288) as api:
         assert call(api, token).status_code == 200
 

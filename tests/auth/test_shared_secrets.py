@@ -1,4 +1,4 @@
-"""Secrets that are no secrets: every spelling of a public key stops the start. And what cursors are signed with."""
+"""A public key as JWT_SECRET is refused in every encoding. And the keys with which cursors are signed."""
 
 import json
 from base64 import b64encode, urlsafe_b64encode

@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """A command in `project`, with PATH and a free port as its whole environment."""
+    """Start a command in `project`. Its environment is PATH, a free PORT, SHUTDOWN_DELAY and `environment`."""
     return subprocess.Popen(
         [sys.executable, "-m", "service", *arguments],
         cwd=project,
@@ -49,7 +49,7 @@ def start(project: Path, *arguments: str, **environment: str) -> subprocess.Pope
 
 
 class Dev:
-    """A running `dev` command: what it printed, and calls to the service with the printed token."""
+    """A running `dev` command: its output, and calls to the service with the printed token."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -70,17 +70,17 @@ class Dev:
         try:
             with urlopen(f"{address}{path}"):
                 return True
-        except OSError:  # urllib raises a 503 as one
+        except OSError:  # urllib raises OSError for a 503
             return False
 
     def call(self, token: str, title: str | None = None) -> Any:
-        """Creates a task; without a title, lists the tasks."""
+        """Create a task, or list the tasks if there is no title."""
         body = title and json.dumps({"title": title}).encode()
         with urlopen(Request(self.tasks, body or None, {"Authorization": f"Bearer {token}"})) as answer:
             return json.load(answer)
 
     def stop(self, number: signal.Signals) -> str:
-        """Sends a signal, and returns what is printed after it."""
+        """Send a signal, and return the output after it."""
         self.process.send_signal(number)
         return self.process.communicate()[0]
 
@@ -162,7 +162,7 @@ def test_seed_and_psql_use_the_database_of_dev(project: Path) -> None:
         assert len(dev.call(dev.token)) == 100
         assert "1100" in run("psql", "-c", "select count(*) from tasks")
         dev.stop(signal.SIGINT)
-    assert "1100" in run("psql", "-c", "select count(*) from tasks")  # on a server that runs for this command alone
+    assert "1100" in run("psql", "-c", "select count(*) from tasks")  # on a server that runs only for this command
 
 
 def test_seed_of_database_url_is_confirmed_first(project: Path, database: str) -> None:

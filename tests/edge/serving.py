@@ -1,4 +1,4 @@
-"""The HTTP edge alone, in front of an application that does what the path says."""
+"""The HTTP edge without the service, with an application whose response depends on the path."""
 
 import asyncio
 import queue
@@ -23,30 +23,30 @@ from service.edge.uvicorn_interface import Server
 from tests.wire import Address, Wire
 
 LIMIT = 100_000
-"""Bytes of a request body at most."""
+"""The most bytes of a request body."""
 
 LARGE = 8_000_000
-"""Bytes of a response that no kernel buffers whole."""
+"""Bytes of a response that is larger than the kernel's buffers."""
 
 
 DEFAULTS = Limits()
 
 
 class Application:
-    """Records each request as "METHOD path", and does what the path says: /held, for one, waits for `release`."""
+    """Records each request as "METHOD path". Its response depends on the path: /held waits for `release`."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.sent_bytes = 0
-        """Bytes of endless responses that the application has sent."""
+        """The bytes of endless responses that were sent."""
         self.aborted = 0
-        """Endless responses that have ended."""
+        """The number of endless responses that have ended."""
         self.release = asyncio.Event()
         self.refused: Counter[int] = Counter()
-        """Responses that the edge gave by itself, by status."""
+        """Counts, by status, the responses that the edge made without the application."""
         self.has_middleware = False
         self.messages: list[str] = []
-        """The types of the messages that the middleware has seen."""
+        """The types of the messages that the middleware received."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.seen.append(f"{scope['method']} {scope['path']}")
@@ -57,11 +57,11 @@ class Application:
         except Problem as problem:
             response = problem_response(problem)
 
-        async def see(message: Message) -> None:
+        async def record(message: Message) -> None:
             self.messages.append(message["type"])
             await send(message)
 
-        await send_response(see if self.has_middleware else send, response, ())
+        await send_response(record if self.has_middleware else send, response, ())
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
         match scope["path"]:
@@ -108,7 +108,7 @@ class Application:
 
 
 class Edge:
-    """A running edge at `address`; `loop` is its event loop."""
+    """A running edge at `address`. `loop` is its event loop."""
 
     def __init__(self, server: Server, application: Application, loop: asyncio.AbstractEventLoop) -> None:
         self.application = application
@@ -133,7 +133,7 @@ class Edge:
         return Wire(self.address, receive_buffer)
 
     def release(self) -> None:
-        """Let the requests of /held end."""
+        """Complete the requests to /held."""
         self.loop.call_soon_threadsafe(self.application.release.set)
 
     def shutdown(self) -> Future[None]:
@@ -149,7 +149,7 @@ def allow_any_origin(headers: RequestHeaders) -> Headers:
 def edge(
     limits: Limits = DEFAULTS, *, exempt_paths: Collection[str] = (), cors: bool = False, **options: Any
 ) -> Iterator[Edge]:
-    """The edge with `limits`, and uvicorn with `options`, in a thread of its own."""
+    """Run the edge with `limits`, and uvicorn with `options`, in a thread of its own."""
     edges: queue.Queue[tuple[Edge, asyncio.Event]] = queue.Queue()
 
     async def serve() -> None:
@@ -176,7 +176,7 @@ def edge(
         await stop.wait()
         server.servers[0].close()
         for connection in list(server.server_state.connections):
-            connection.transport.abort()  # else uvloop waits for them when a test has failed
+            connection.transport.abort()  # otherwise uvloop waits for them after a failed test
         await asyncio.sleep(0)
 
     with ThreadPoolExecutor(1) as thread:

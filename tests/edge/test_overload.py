@@ -1,4 +1,4 @@
-"""The HTTP edge under more connections, refusals and body bytes than it allows."""
+"""The HTTP edge with more connections, 503 responses and body bytes than its limits."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ def test_connections_over_the_limit_are_503() -> None:
             three.send(PING)
             answer = three.answer()
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-            assert answer.refusal()
+            assert answer.problem_detail()
             assert three.rest() == b""
             assert [wire.send(PING).answer().status for wire in (one, two)] == [200, 200]
         until(lambda: limited.connections == 2)
@@ -52,13 +52,13 @@ def test_probe_is_answered_past_the_limit_of_connections() -> None:
 
 
 def test_connection_past_the_limit_that_sends_nothing_is_503() -> None:
-    with edge(Limits(connections=1, excess_seconds=0.1)) as limited, limited.wire() as one:
+    with edge(Limits(connections=1, over_limit_seconds=0.1)) as limited, limited.wire() as one:
         assert one.send(PING).answer().status == 200
         with limited.wire() as silent:
             assert_refused(silent, 503)
 
 
-def test_oldest_connection_past_the_limit_gives_way_to_a_probe() -> None:
+def test_oldest_connection_over_the_limit_is_closed_for_a_probe() -> None:
     with edge(Limits(connections=3), exempt_paths=["/livez"]) as limited:
         regular = [limited.wire() for _ in range(3)]
         assert {wire.send(PING).answer().status for wire in regular} == {200}
@@ -111,7 +111,7 @@ def test_requests_that_arrive_in_a_delay_are_answered_after_it() -> None:
     limits = Limits(unavailable_rate=0.001, delay_seconds=0.3, buffered_body_bytes=1000)
     with edge(limits) as served, served.wire() as wire:
         assert wire.send(UNAVAILABLE).answer().status == 503
-        wire.send(b"".join(request("GET", f"/{n}") for n in range(80)))  # more than is kept in a delay
+        wire.send(b"".join(request("GET", f"/{n}") for n in range(80)))  # more than the buffer of a delay
         assert [wire.answer().body for _ in range(80)] == [b"/%d" % n for n in range(80)]
 
 
@@ -172,7 +172,7 @@ def test_body_may_take_longer_while_the_edge_does_not_read_it() -> None:
         wire.send(request("POST", "/held/echo", "Content-Length: 50001", body=b"x" * 50_000))
         wire.wait_silent(1)
         served.release()
-        wire.wait_silent(0.2)  # the rest has its own time
+        wire.wait_silent(0.2)  # the time until `release` does not count
         assert len(wire.send(b"x").answer().body) == 50_001
 
 

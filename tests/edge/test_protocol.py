@@ -1,4 +1,4 @@
-"""The HTTP edge: each of its limits, the order of responses, and that no other bytes are taken for a request."""
+"""The HTTP edge: its limits, the order of responses, and that no other bytes are parsed as a request."""
 
 import gc
 import resource
@@ -40,10 +40,10 @@ def short_timeouts() -> Iterator[Edge]:
 
 
 def assert_refused(wire: Wire, status: int) -> None:
-    """Check that the next response is a refusal, and the last one."""
+    """Check that the next response is a refusal, and that it is the last response."""
     answer = wire.answer()
     assert (answer.status, answer.headers.get("connection")) == (status, "close")
-    assert answer.refusal()
+    assert answer.problem_detail()
     assert wire.rest() == b""
 
 
@@ -106,10 +106,10 @@ def test_head_is_measured_without_the_data_before_it(served: Edge) -> None:
             assert wire.answer().body == b"/ping"
 
 
-@pytest.mark.parametrize("field", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
-def test_body_over_the_limit_is_413_although_it_is_sent_whole(served: Edge, field: str) -> None:
+@pytest.mark.parametrize("header", ["Content-Length: 40000000", "Transfer-Encoding: chunked"])
+def test_body_over_the_limit_is_413_although_it_is_sent_whole(served: Edge, header: str) -> None:
     with served.wire() as wire:
-        wire.send(request("POST", "/echo", field))
+        wire.send(request("POST", "/echo", header))
         for _ in range(1000):
             wire.send(b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
         assert_refused(wire, 413)
@@ -139,7 +139,7 @@ CHUNKED = request("POST", "/echo", "Transfer-Encoding: chunked")
 def test_body_with_more_framing_than_content_is_431(served: Edge, rest: bytes) -> None:
     with served.wire() as wire:
         wire.send(CHUNKED)
-        until(lambda: served.seen)  # else head and body might arrive in one read
+        until(lambda: served.seen)  # otherwise head and body might arrive in one read
         wire.send(rest)
         assert_refused(wire, 431)
 
@@ -180,7 +180,7 @@ def test_refusals_are_counted_by_status() -> None:
 
 
 def trickle(wire: Wire, data: bytes) -> None:
-    """Send byte after byte until the server responds."""
+    """Send one byte at a time until the server responds."""
     wire.socket.settimeout(0.02)
     for byte in data:
         wire.send(bytes([byte]))
@@ -309,7 +309,7 @@ def test_middleware_sees_the_messages_of_a_whole_response(served: Edge) -> None:
     assert served.application.messages == ["http.response.start", "http.response.body"]
 
 
-# ---------------------------------------------------------------------------------------------- turns
+# ---------------------------------------------------------------------------------------------- order of responses
 
 
 def test_pipelined_requests_are_answered_in_order(served: Edge) -> None:
@@ -386,7 +386,7 @@ def test_refusal_waits_for_the_responses_before_it(
         wire.send(request("GET", first) + PING + behind)
         until(lambda: short_timeouts.seen)
         if first == "/held":
-            wire.wait_silent(0.2 if status == 408 else 0.01)  # longer than the timeout of the request behind it
+            wire.wait_silent(0.2 if status == 408 else 0.01)  # longer than the timeout of the next request
             short_timeouts.release()
         assert [wire.answer().status for _ in range(2)] == [200, 200]
         assert_refused(wire, status)
@@ -401,7 +401,7 @@ def test_body_of_a_pipelined_request_has_its_full_time() -> None:
         assert wire.send(b"half").answer().body == b"halfhalf"
 
 
-# ---------------------------------------------------------------------------------------------- early answers
+# ---------------------------------------------------------------------------------------------- early responses
 
 NEVER = request("GET", "/never")
 
@@ -470,7 +470,7 @@ def test_body_that_is_awaited_gets_100_continue(served: Edge) -> None:
 def test_body_that_is_refused_gets_no_100_continue(short_timeouts: Edge) -> None:
     with short_timeouts.wire() as wire:
         wire.send(request("POST", "/held/echo", "Expect: 100-continue", "Content-Length: 4"))
-        time.sleep(0.5)  # until the body is late
+        time.sleep(0.5)  # longer than body_seconds
         short_timeouts.release()
         assert_refused(wire, 408)
 
@@ -479,7 +479,7 @@ def test_body_wakes_every_receive(served: Edge) -> None:
     with served.wire() as wire:
         wire.send(request("POST", "/twice", "Content-Length: 2"))
         until(lambda: served.seen == ["POST /twice"])
-        time.sleep(0.1)  # until both wait
+        time.sleep(0.1)  # until both calls of receive() wait
         assert wire.send(b"xy").answer().status == 200
 
 
@@ -535,13 +535,13 @@ def test_request_for_an_upgrade_must_be_valid_too(served: Edge) -> None:
 
 
 def test_request_for_a_websocket_is_answered_without(served: Edge) -> None:
-    fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
+    headers = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA==")
     with served.wire() as wire:
-        assert wire.send(request("GET", "/ping", *fields) * 150).answer().status == 200
+        assert wire.send(request("GET", "/ping", *headers) * 150).answer().status == 200
         assert [wire.answer().status for _ in range(PIPELINED)] == [200] * PIPELINED
 
 
-# ---------------------------------------------------------------------------------------------- ends
+# ---------------------------------------------------------------------------------------------- end of a connection
 
 
 ECHO = request("POST", "/echo", body=b"body")
@@ -589,7 +589,7 @@ def test_response_to_head_stops_with_its_head(served: Edge) -> None:
     with served.wire() as wire:
         assert wire.send(request("HEAD", "/endless") + PING).answer("HEAD").headers["transfer-encoding"] == "chunked"
         assert wire.answer().body == b"/ping"
-    assert served.application.aborted == 0  # it never began
+    assert served.application.aborted == 0  # the body was not started
 
 
 def test_error_of_the_application_is_500(served: Edge) -> None:

@@ -1,4 +1,4 @@
-"""The head of a request: its target."""
+"""The target of a request: it is parsed in the same way as by httptools."""
 
 import httptools
 import pytest

@@ -1,4 +1,4 @@
-"""The HTTP edge at a graceful stop: each response ends its connection, and no request that was sent is lost."""
+"""The HTTP edge at a graceful stop: each response closes its connection, and no request is lost."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The probe of the installed uvicorn: it passes, and it names what is missing."""
+"""The probe of the installed uvicorn: it passes, or it names the missing part."""
 
 from functools import partial
 from typing import Any

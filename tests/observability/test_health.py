@@ -1,4 +1,4 @@
-"""The probes: their answers, and how readiness follows the database."""
+"""The probes: their responses, and how readiness depends on the database."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from tests.serving import Api, refused, serving, until
 
 
 def unready(api: Api) -> list[str]:
-    """The reasons why the service is not ready. Empty when it is."""
+    """The reasons why the service is not ready. Empty if it is ready."""
     response = api.anonymous.get("/readyz")
     if response.status_code == 200:
         return []
@@ -55,17 +55,17 @@ def test_readyz_names_the_migrations_that_have_not_run(api: Api, rows: Callable[
 
 
 def test_readyz_distinguishes_a_silent_database_from_a_lost_one(proxy: Proxy) -> None:
-    said: list[str] = []
+    reasons: list[str] = []
 
-    def says(reason: str) -> bool:
-        said.extend(unready(api))
-        return any(each.startswith(reason) for each in said)
+    def has_reason(start: str) -> bool:
+        reasons.extend(unready(api))
+        return any(reason.startswith(start) for reason in reasons)
 
     with serving(database_url=proxy.url, pool_min_size=5, probe_interval=0.05, statement_timeout=0.2) as api:
         api.fill()
         proxy.freeze()
-        until(lambda: says("no connection to the database"))
-        assert any(reason.startswith("the database has not answered: ") for reason in said)
+        until(lambda: has_reason("no connection to the database"))
+        assert any(reason.startswith("the database has not answered: ") for reason in reasons)
         assert api.anonymous.get("/livez").status_code == 200
         proxy.thaw()
         until(lambda: not unready(api))

@@ -1,4 +1,4 @@
-"""The writer of log lines: it loses no line without counting it, and waits for no reader."""
+"""The output of log lines: it counts the lines that it drops, and a stalled reader does not block it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.serving import until
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends of a pipe: the reader of the log, and what the log is written to."""
+    """Both ends of a pipe: the reader of the log, and the descriptor to which the log is written."""
     reader, writer = os.pipe()
     yield reader, writer
     for end in (reader, writer):
@@ -72,7 +72,7 @@ def test_output_does_not_wake_up_while_there_are_no_lines(pipe: tuple[int, int])
         status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
         return re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)
 
-    time.sleep(FLUSH_SECONDS)  # until the thread waits
+    time.sleep(FLUSH_SECONDS)  # until the thread is blocked
     before = wake_ups()
     time.sleep(4 * FLUSH_SECONDS)
     assert wake_ups() == before
@@ -102,10 +102,10 @@ def test_output_flush_does_not_wait_when_it_is_closed(pipe: tuple[int, int]) -> 
 def test_output_flush_gives_up_once_on_a_reader_that_stalls(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     output = Output(writer)
-    output.put({"number": "1" * 1_000_000})  # more than a pipe holds
+    output.put({"number": "1" * 1_000_000})  # more than the buffer of a pipe
     output.flush(timeout=0.1)
     started = time.monotonic()
     output.flush(timeout=3600)
     output.close()
     assert time.monotonic() - started < 60
-    os.close(reader)  # which ends the thread
+    os.close(reader)  # ends the thread

@@ -1,4 +1,4 @@
-"""The metrics, scraped over HTTP after known requests, and the ports that have them."""
+"""The metrics, scraped over HTTP after known requests, and their ports."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ from tests.serving import SECRET, Api, http_client, serving, until
 from tests.wire import Wire
 
 Figures = dict[tuple[str, ...], float]
-"""The value of each series, by its name and its labels' values in the order of the labels' names."""
+"""The value of each series. A key is the name of the series and the values of its labels, sorted by label name."""
 
 Rows = Callable[..., list[Any]]
 
@@ -39,12 +39,12 @@ class Measured:
         self.api = api
         self.port = port
 
-    def look(self) -> Figures:
+    def figures(self) -> Figures:
         return scrape(self.port)
 
     def value(self, *series: str) -> float:
-        """The value of the series, or 0 if there is none yet."""
-        return self.look().get(series, 0)
+        """The value of the series, or 0 if it does not exist yet."""
+        return self.figures().get(series, 0)
 
 
 def scrape(port: int) -> Figures:
@@ -84,7 +84,7 @@ def test_metrics_count_requests_by_operation_and_status(service: Measured) -> No
         service.api.anonymous.get(path)
 
     name = "task_service_request_seconds_count"
-    assert {key[1:]: value for key, value in service.look().items() if key[0] == name} == {
+    assert {key[1:]: value for key, value in service.figures().items() if key[0] == name} == {
         ("create_task", "201"): 1,
         ("create_task", "422"): 1,
         ("list_tasks", "200"): 1,
@@ -107,13 +107,13 @@ def test_metrics_hold_each_duration_in_all_buckets_that_it_fits_in(service: Meas
 
     ada.complete(task)
 
-    figures, name = service.look(), "task_service_request_seconds"
+    figures, name = service.figures(), "task_service_request_seconds"
     counts = [figures[f"{name}_bucket", bound, "complete_task", "200"] for bound in ("0.1", "0.25", "5.0", "+Inf")]
     assert counts == [0, 0, 1, 1]
     assert figures[f"{name}_sum", "complete_task", "200"] >= 0.3
 
 
-def test_metrics_count_verified_and_remembered_tokens(service: Measured) -> None:
+def test_metrics_count_verified_and_cached_tokens(service: Measured) -> None:
     for caller in (service.api.caller(), service.api.caller()):
         caller.list()
         caller.list()
@@ -128,7 +128,7 @@ def test_metrics_show_connections_and_waiting_requests(database: str) -> None:
     with measured(database_url=database, **bounds) as service, ThreadPoolExecutor(3) as crowd:
         ada = service.api.caller()
         ada.create(title="x")
-        until(lambda: service.value("task_service_database_connections", "idle") == 1)  # or a probe is using it
+        until(lambda: service.value("task_service_database_connections", "idle") == 1)  # otherwise a probe uses it
         with locked(database, "access exclusive"):
             first = crowd.submit(ada.create, title="y")
             until(lambda: service.value("task_service_database_connections", "busy") == 1)
@@ -148,13 +148,13 @@ def test_metrics_count_errors_of_the_database_by_class(database: str, rows: Rows
     with measured(database_url=database, statement_timeout=0.2) as service:
         ada = service.api.caller()
         ada.create(title="x")
-        assert service.value(name, "23") == 1  # the user's row was not there yet
+        assert service.value(name, "23") == 1  # the user's row did not exist
         with locked(database, "access exclusive"):
             assert ada.create(title="y").status_code == 503
         assert service.value(name, "57") == 1
         rows("alter table tasks rename to things")
         assert ada.create(title="z").status_code == 503
-        assert service.value(name, "42") >= 1  # readiness then tries statements of its own
+        assert service.value(name, "42") >= 1  # readiness then runs statements itself
 
 
 def test_metrics_count_connections_that_cannot_be_made() -> None:
@@ -190,7 +190,7 @@ def test_metrics_show_the_time_that_each_operation_spends_with_the_database(serv
     ada.create(title="x")
     ada.create(title="")
 
-    figures = service.look()
+    figures = service.figures()
     spent = figures["task_service_request_database_seconds_total", "create_task"]
     total = sum(figures["task_service_request_seconds_sum", "create_task", status] for status in ("201", "422"))
     assert 0 < spent < total
@@ -268,7 +268,7 @@ def test_metrics_port_too_close_to_another_is_refused(first: str, workers: str) 
 def owners(supervisor: int, first: int) -> set[int]:
     """The pids of the workers that listen on the port or on the next one."""
     found = set()
-    with suppress(psutil.NoSuchProcess):  # it was just leaving
+    with suppress(psutil.NoSuchProcess):  # it has just ended
         for child in psutil.Process(supervisor).children():
             if any(c.laddr.port in (first, first + 1) for c in child.net_connections() if c.status == "LISTEN"):
                 found.add(child.pid)

@@ -1,4 +1,4 @@
-"""The log of requests: the members of a line, the request it names, and the values that never stand in it."""
+"""The request log: the members of a line, request ids, and the values that it must never contain."""
 
 import json
 import re
@@ -32,8 +32,8 @@ FAIL = """
 
 @pytest.fixture
 def lines(printed: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Lines:
-    """Waits for the lines of that many requests, and returns every line printed so far."""
-    for client in ("httpx", "httpcore"):  # the tests' client, which logs in the same process
+    """A function that waits for the lines of `count` requests and returns all lines printed so far."""
+    for client in ("httpx", "httpcore"):  # the client of the tests logs in the same process
         caplog.set_level("WARNING", client)
 
     def read(count: int) -> list[dict[str, Any]]:

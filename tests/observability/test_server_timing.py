@@ -1,17 +1,16 @@
 """Server-Timing over HTTP: present when the setting is on, with the time of each part, and absent otherwise."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 
-from service.db.url import for_psycopg
-from tests.database import BLOCKED
+from tests.database import BLOCKED, locked
 from tests.serving import Api, Caller, serving, until
 
 Rows = Callable[..., list[Any]]
@@ -61,8 +60,7 @@ def test_server_timing_separates_the_wait_for_a_connection_from_the_database_tim
     with serving(database_url=database, server_timing=True, **one) as api, ThreadPoolExecutor(4) as clients:
         ada = api.caller()
         task = ada.create(title="x").json()["id"]
-        with psycopg.connect(for_psycopg(database)) as connection:
-            connection.execute("lock table tasks")
+        with locked(database, "access exclusive"):
             sent = clients.submit(ada.complete, task)
             until(lambda: rows(BLOCKED))
             without_connection = list(clients.map(lambda call: call(task), (ada.get, ada.complete, ada.delete)))
@@ -79,13 +77,12 @@ def test_server_timing_of_batched_reads_is_that_of_their_batch(timed: Api, datab
     task = ada.create(title="x").json()["id"]
     timed.fill()
     with ThreadPoolExecutor(20) as clients:
-        with psycopg.connect(for_psycopg(database)) as connection:
-            connection.execute("lock table tasks")
+        with locked(database, "access exclusive"):
             under_way = [clients.submit(ada.list), clients.submit(ada.get, task)]
             until(lambda: len(rows(BLOCKED)) == len(under_way))
             waiting = [clients.submit(ada.get, task) for _ in range(18)]
             until(lambda: timed.pool()["waiting"] == len(waiting))
-            connection.execute("select pg_sleep(0.1)")
+            time.sleep(0.1)
         responses = [call.result() for call in under_way + waiting]
 
     times = [milliseconds(response) for response in responses]

@@ -1,4 +1,4 @@
-"""The log lines of a start and a stop, and the messages of a start that cannot succeed."""
+"""The log lines of a start and a stop, and the messages of a start that fails."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.serving import SECRET, serving, until
 
 
 def lines(printed: Path, member: str = "message") -> list[dict[str, Any]]:
-    """The lines that have a member."""
+    """The log lines with this member."""
     parsed = map(json.loads, printed.read_text().rpartition("\n")[0].splitlines())
     return [line for line in parsed if member in line]
 
