@@ -47,7 +47,7 @@ VARIANTS: dict[str, LiteralString] = {
     "times: a check of the table": NO_TITLE_CHECKS + NO_DOMAIN + CHECKED_TIMES,
     "both, as in migrations/": "",
 }
-"""What is changed after the migrations."""
+"""The changes after the migrations, by the name of the variant."""
 
 
 def microseconds(server: Server, change: LiteralString) -> float:
@@ -64,7 +64,7 @@ def microseconds(server: Server, change: LiteralString) -> float:
 
 
 def main() -> None:
-    """Prints the least time of several rounds, which take turns."""
+    """Print the shortest time of several rounds. Each round has one run of each variant."""
     with running_server() as server:
         rounds = [{name: microseconds(server, change) for name, change in VARIANTS.items()} for _ in range(ROUNDS)]
     print(f"{'constraints':28} {'us an insert':>12}")

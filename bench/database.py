@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shutil import rmtree
-from socket import create_server
 
 import msgspec
 import psycopg
@@ -12,6 +11,7 @@ from psycopg import sql
 from bench.traffic import USERS
 from service.dev.postgres import embedded_postgres
 from service.settings import ROOT
+from tests.ports import free_port
 
 FOLDER = ROOT / ".data" / "bench"
 
@@ -67,9 +67,8 @@ class Server(msgspec.Struct, frozen=True):
 
 @contextmanager
 def running_server(**settings: str) -> Iterator[Server]:
-    """A server on new data in .data/bench, which is removed at the end. Raises PostgresError when it is in use."""
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    """A server on new data in .data/bench, which is removed at the end. Raises PostgresError if it is in use."""
+    port = free_port()
     settings |= {"listen_addresses": "127.0.0.1", "port": str(port), "max_connections": "200"}
     with embedded_postgres(FOLDER, settings):
         yield Server(int((FOLDER / "postmaster.pid").read_text().split()[0]), port)

@@ -25,7 +25,7 @@ class Exchange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to send. With `once`, each exchange is sent at most once, and the load ends early when all were sent."""
+    """What the load generator sends. With `once`, it sends each exchange at most once, and ends when all are sent."""
 
     port: int
     connections: int
@@ -115,7 +115,7 @@ def _drive(clients: list[Client], exchanges: Iterator[Exchange], seconds: float)
 
 
 def _carry_out(order: Order, caller: Connection) -> None:
-    """Warm up, send None, wait; measure, send the Load, wait again with the connections open."""
+    """Warm up, send None to the parent and wait for it; measure, send the Load, and wait with the connections open."""
     exchanges = iter(order.exchanges) if order.once else cycle(order.exchanges)
     clients = [Client(order.port) for _ in range(order.connections)]
     gc.disable()
@@ -137,7 +137,7 @@ def summary(latencies: list[float], unexpected: int, seconds: float, cpu: float)
 
 @contextmanager
 def warm_load(order: Order) -> Iterator[Callable[[], Load]]:
-    """A load that has warmed up. Yields a function that runs the measured part, before and after which it is idle."""
+    """Start a load, and warm up. Yields a function that runs the measured part; before and after, the load is idle."""
     context = get_context("fork")
     parent_end, child_end = context.Pipe()
     process = context.Process(target=_carry_out, args=(order, child_end), daemon=True)

@@ -114,7 +114,7 @@ def page(runs: list[Run], plan: Plan, server: str) -> str:
 
 
 def write(runs: list[Run], text: str, plan: Plan) -> None:
-    """Writes the page and its chart into docs/."""
+    """Write the page and its chart to docs/."""
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text)
     CHART.write_text(chart(_at_a_glance(medians(runs), plan)))

@@ -18,7 +18,7 @@ from service.settings import ROOT
 PROGRAM = shutil.which("pgbench")
 
 CLIENTS = 20
-"""At most: the service's POOL_MAX_SIZE."""
+"""The maximum number of clients: the service's POOL_MAX_SIZE."""
 
 STATEMENTS = {
     "get": "get_task",
@@ -38,7 +38,7 @@ PARAMETERS = {
     "description": "'Two cartons.'",
     "completed": "true",
 }
-"""What the statements' parameters are bound to. Ids are computed, since pgbench's variables are numbers."""
+"""The SQL expression of each parameter. Ids are computed, since the variables of pgbench are numbers."""
 
 
 def run(server: Server, database: str, operation: str, connections: int, seconds: float, rate: float) -> Run:
@@ -74,7 +74,7 @@ def run(server: Server, database: str, operation: str, connections: int, seconds
 
 
 def _script(name: str) -> str:
-    """The statement with its parameters, which its header names, bound for random users and tasks."""
+    """The script of pgbench: the statement, with PARAMETERS in place of $1, $2 ... as its header names them."""
     text = (ROOT / "sql" / f"{name}.sql").read_text()
     names = dict(re.findall(r"^--   \$(\d+) +(\w+)", text, re.MULTILINE))
     bound = re.sub(r"\$(\d+)", lambda match: PARAMETERS[names[match[1]]], text)

@@ -1,4 +1,4 @@
-"""The rounds: each has one run of every subject at every load, so that a drift of the machine affects all alike."""
+"""The rounds: each has one run of every subject at every load, so that a drift of the machine affects them equally."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from bench.subjects import Subject, running
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What each round measures, in runs of `seconds`; with `pgbench`, PostgreSQL without the service too."""
+    """What each round measures, in runs of `seconds`. With `pgbench`, also PostgreSQL without the service."""
 
     subjects: list[Subject]
     operations: list[str]
@@ -23,7 +23,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def runs(plan: Plan, server: Server) -> Iterator[Run]:
-    """All runs. Each round starts the subjects again; every other round takes them in reverse: A B, B A, ..."""
+    """All runs. Each round starts the subjects again; every second round uses them in reverse order: A B, B A, ..."""
     for number in range(plan.rounds):
         with ExitStack() as stack:
             started = [stack.enter_context(running(subject, server.url(subject.database))) for subject in plan.subjects]

@@ -49,7 +49,7 @@ def starlette_router(routes: Iterable[tuple[Route, ASGIApp]], unmatched: ASGIApp
 
 
 class ByMethod:
-    """One path's endpoints, since Starlette answers 405 with the methods of one route only."""
+    """The endpoints of one path: Starlette's 405 has the methods of one route only."""
 
     def __init__(self, endpoints: dict[str, ASGIApp]) -> None:
         self._endpoints = endpoints
@@ -65,7 +65,7 @@ async def nothing(*_: Any) -> Any:
 
 
 async def microseconds(app: ASGIApp, route: Route) -> float:
-    """The processor time of one request at `route`: the least of several rounds."""
+    """The processor time of one request at `route`, in microseconds: the shortest of several rounds."""
     path = route.path.format(user_id=USER, id=TASK)
     rounds = []
     for _ in range(ROUNDS):

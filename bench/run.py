@@ -13,7 +13,7 @@ from bench.traffic import OPERATIONS, exchanges
 CORES = os.cpu_count() or 1
 
 WARM_UP_SECONDS = 1
-"""Load before each run, while pools grow and caches fill."""
+"""Seconds of load before each run, in which pools grow and caches fill."""
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_server
 
 import msgspec
 
 from bench.traffic import OPERATIONS, SECRET, user_id
 from service.settings import ROOT
+from tests.ports import free_port
 
 START_SECONDS = 30
 UVICORN = ["-m", "uvicorn", "--loop=uvloop", "--http=httptools", "--no-access-log", "--log-level=warning"]
@@ -71,12 +71,11 @@ def migrate(subject: Subject, database_url: str) -> None:
 
 @contextmanager
 def running(subject: Subject, database_url: str, log: int | None = None) -> Iterator[Running]:
-    """Run the subject; yields when it responds. `log` is for its standard output, as in Popen.
+    """Run the subject; yields when it responds. `log` is the `stdout` of Popen.
 
-    Raises SystemExit when it does not start.
+    Raises SystemExit when the subject does not start.
     """
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     wiring = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port), "UVICORN_PORT": str(port)}
     environment = {**os.environ, **subject.environment, **wiring}
     process = subprocess.Popen(subject.command, cwd=subject.folder, env=environment, stdout=log)

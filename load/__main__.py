@@ -100,7 +100,7 @@ def command(target: Target, arguments: argparse.Namespace, rest: list[str]) -> l
 
 @contextmanager
 def generator(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that sends the load. Ctrl-C reaches it once, from here."""
+    """The process that sends the load. In its own session, it gets no Ctrl-C from the terminal."""
     process = subprocess.Popen(command, start_new_session=True)
     try:
         yield process

@@ -67,7 +67,7 @@ class Results(defaultdict[str, Latencies]):
 
 
 def cuts(times: Sequence[float]) -> list[float]:
-    """p50, p95, p99 and the largest of some seconds, by nearest rank, in milliseconds."""
+    """p50, p95, p99 and the maximum of times in seconds, by nearest rank, in milliseconds."""
     ordered = sorted(times) or [0.0]
     return [1000 * ordered[max(0, ceil(len(ordered) * share) - 1)] for share in (0.5, 0.95, 0.99, 1)]
 

@@ -316,7 +316,7 @@ class Recorder:
         stage, milliseconds = request["context"].get("stage", RUN.stage), request["response_time"]
         rounded = round(milliseconds, 1) if milliseconds < 100 else round(milliseconds)
         RUN.results[stage, request["name"]].add({rounded: 1}, request["exception"] is not None)
-        if stage or not RUN.measuring:  # locust's tables leave out users that stop, as the verdict does
+        if stage or not RUN.measuring:  # locust's tables exclude users that stop, as the verdict does
             self.environment.events.request.fire(**request)
 
 
@@ -367,7 +367,7 @@ def begin(runner: Runner, stage: str) -> None:
 def on_stage(environment: Environment, stage: str) -> None:
     if stage and not RUN.measuring:
         RUN.measuring = True
-        environment.stats.reset_all()  # locust's tables and charts leave out the warm-up too
+        environment.stats.reset_all()  # locust's tables and charts exclude the warm-up too
     RUN.begun.add(stage)
     RUN.stage = stage
 

@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 BOUNDS = {"memory": 4, "connections": 5, "descriptors": 2}
-"""The most by which each figure may grow from the second to the last third of a run. The first third is warm-up."""
+"""The maximum growth of each figure from the second to the last third of a run. The first third is warm-up."""
 
 
 class Sample(msgspec.Struct):

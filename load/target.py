@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import create_server
 from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -15,6 +14,7 @@ from bench.traffic import SECRET
 from service.auth.authenticator import issue_token
 from service.dev.postgres import embedded_postgres
 from service.settings import Settings
+from tests.ports import free_port
 
 TOKENS = 1000
 """The number of users of `own_service`: by default, the largest stage of the locustfile has as many."""
@@ -33,8 +33,7 @@ class Target(msgspec.Struct, frozen=True):
 @contextmanager
 def own_service() -> Iterator[Target]:
     """Starts the service with TOKENS users, and stops it at the end. Raises PostgresError, SystemExit."""
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     subject = msgspec.structs.replace(service("load"), environment={"LOG_LEVEL": "warning", "METRICS_PORT": str(port)})
     with TemporaryDirectory(prefix="load-") as folder, embedded_postgres(Path(folder, "postgres")) as url_of:
         database_url = url_of(subject.database)

@@ -37,7 +37,7 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Traffic:
-    """Makes the requests, and records the tasks that they create, to delete them."""
+    """Makes the requests, and records the tasks that they create, so that it can delete them."""
 
     def __init__(self, host: str, users: list[User]) -> None:
         self._host = host
@@ -45,7 +45,7 @@ class Traffic:
         self._spare: deque[tuple[User, str]] = deque()  # tasks that no other request uses: only these are deleted
 
     def set_up(self) -> Iterator[Request]:
-        """Requests that create the tasks of all users, and some to delete."""
+        """Requests that create the tasks of all users, and a few tasks to delete."""
         for user in self._users:
             for _ in range(TASKS_OF_A_USER + 2):
                 yield self._create(user)

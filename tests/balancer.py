@@ -10,7 +10,7 @@ BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 
 
 class Balancer:
-    """Listens on `port` of 127.0.0.1, and passes requests to the instances on `ports` in turn."""
+    """Listens on `port` of 127.0.0.1, and forwards requests to the instances on `ports` in turn."""
 
     def __init__(self, ports: list[int]) -> None:
         self.port = 0
@@ -73,7 +73,7 @@ class Balancer:
 
 
 async def message(reader: asyncio.StreamReader) -> tuple[bool, bytes]:
-    """A whole request or response with a Content-Length, and whether it says that the connection ends after it."""
+    """Whether a request or response has `Connection: close`, and all its bytes. Its body needs a Content-Length."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)

@@ -26,16 +26,16 @@ from tests.proxy import Proxy, proxied
 from tests.serving import Api, Caller, serving
 
 TEMPLATE = f"task_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-"""Each worker of pytest-xdist has its own: on a server of TEST_DATABASE_URL they would drop each other's."""
+"""Each worker of pytest-xdist has its own template: on one server they would drop the template of another worker."""
 
 CITUS = os.environ.get("TEST_CITUS_URL")
 
 MEMORY = Path("/dev/shm")
-"""Where a test's database, which is 300 files, is made five times as fast as on a disk."""
+"""A file system in memory: a test's database of 300 files is created there in a fifth of the time."""
 
 
 class Postgres:
-    """A server where each test has databases of its own."""
+    """A server on which each test creates its own databases."""
 
     def __init__(self, url_of: Callable[[str], str], clone: LiteralString = "create database {} template {}") -> None:
         self.url = url_of
@@ -56,7 +56,7 @@ class Postgres:
         name = f"test_{secrets.token_hex(6)}"
         self.execute(self._clone, name, template)
         yield self.url(name)
-        if CITUS:  # the maintenance daemon of Citus connects again
+        if CITUS:  # else the maintenance daemon of Citus connects again
             self.execute("alter database {} with allow_connections false", name)
         self.execute("drop database {} with (force)", name)
 
@@ -75,8 +75,8 @@ def postgres() -> Iterator[Postgres]:
     fast = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
     place = MEMORY if MEMORY.is_dir() and disk_usage(MEMORY).free > 2**30 else None
     with TemporaryDirectory(dir=place) as folder, embedded_postgres(Path(folder, "postgres"), fast) as url_of:
-        # A copy of the files includes the cache of the catalogs, which saves each first connection some work. It needs
-        # a checkpoint, which costs little only without fsync.
+        # file_copy also copies the cache of the system catalogs, so the first connection has less work. It needs a
+        # checkpoint, which is cheap only without fsync.
         server = Postgres(url_of, "create database {} template {} strategy file_copy")
         yield server
         server.close()
@@ -98,7 +98,7 @@ def template(postgres: Postgres) -> Iterator[str]:
     migrate(postgres.url(TEMPLATE))
     if CITUS:
         distribute(postgres.url(TEMPLATE))
-        # Its maintenance daemon keeps a session in each database, and a template may have none.
+        # The maintenance daemon of Citus keeps a session in each database, and a template must have no session.
         postgres.execute("alter database {} with allow_connections false", TEMPLATE)
         postgres.terminate(TEMPLATE)
     yield TEMPLATE
@@ -107,23 +107,23 @@ def template(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres: Postgres, template: str) -> Iterator[str]:
-    """The URL of a migrated database of this test alone."""
+    """The URL of a migrated database that only this test uses."""
     with postgres.database(template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(postgres: Postgres) -> Iterator[str]:
-    """The URL of an empty database of this test alone."""
+    """The URL of an empty database that only this test uses."""
     with postgres.database("template0") as url:
         yield url
 
 
 @pytest.fixture
 def proxy(database: str) -> Iterator[Proxy]:
-    """What stands between a service at `proxy.url` and the test's database."""
-    with proxied(database) as between:
-        yield between
+    """A proxy between the service and the test's database. The service connects to `proxy.url`."""
+    with proxied(database) as running:
+        yield running
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def bob(api: Api) -> Caller:
 
 @pytest.fixture
 def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file for the log, in place of standard output: pytest's would lose what is printed while the test reads it."""
+    """A file for the log: pytest's capture loses lines that are written while it is read."""
     with (tmp_path / "printed").open("ab") as file:
         monkeypatch.setattr("service.observability.log.STDOUT", file.fileno())
         yield tmp_path / "printed"
@@ -152,7 +152,7 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def rows(database: str) -> Callable[..., list[Any]]:
-    """Runs a statement on the test's database, to set up data or to check what no endpoint shows."""
+    """A function that executes a statement on the test's database and returns its rows."""
 
     def run(statement: LiteralString, *arguments: Any) -> list[Any]:
         with psycopg.connect(for_psycopg(database), autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""What tests do to a database behind the service's back, and the pool without the service around it."""
+"""A direct connection to the test's database, to lock its tables, and the service's pool without the service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,12 +23,13 @@ TERMINATE: LiteralString = f"select pg_terminate_backend(pid) {SERVICE_SESSIONS}
 
 
 def name_of(database_url: str) -> str:
+    """The name of the database."""
     return str(conninfo_to_dict(for_psycopg(database_url)).get("dbname"))
 
 
 @contextmanager
 def locked(database_url: str, mode: LiteralString) -> Iterator[None]:
-    """A lock on the tasks: `exclusive` stops every write, `access exclusive` the reads too."""
+    """Hold a lock on the table of tasks: `exclusive` blocks writes, `access exclusive` blocks reads too."""
     with psycopg.connect(for_psycopg(database_url)) as connection:
         connection.execute(sql.SQL("lock table tasks in {} mode").format(sql.SQL(mode)))
         yield
@@ -37,7 +38,7 @@ def locked(database_url: str, mode: LiteralString) -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(database_url: str, **settings: Any) -> AsyncIterator[Database]:
-    """The pool without the service around it, filled to its minimum."""
+    """The service's pool without the service, filled to its minimum size."""
     values = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "POOL_MIN_SIZE": "1"}
     database = Database(read_settings(values | {name.upper(): str(value) for name, value in settings.items()}))
     await database.open()

@@ -1,15 +1,15 @@
-"""Ports of 127.0.0.1."""
+"""Ports of 127.0.0.1. Imports only the standard library: bench/ and load/ use it too."""
 
 import random
 import socket
 from contextlib import suppress
 
 OWN_PORTS = range(10_000, 32_000)
-"""Linux takes none of these for outgoing connections, or for servers on port 0, before a test's server has them."""
+"""Linux assigns other ports (32768 and above) to outgoing connections and to servers on port 0."""
 
 
 def free_port(number: int = 1) -> int:
-    """A port that nothing listens on; the first of `number` such ports in a row."""
+    """A free port; with `number`, the first of that many consecutive free ports."""
     while True:
         first = random.choice(OWN_PORTS)
         with suppress(OSError):

@@ -25,11 +25,11 @@ T = TypeVar("T")
 CHUNK = 65536
 
 SSL_REQUEST = (8).to_bytes(4) + (80877103).to_bytes(4)
-"""A server answers it with S if it has TLS, else with N: PostgreSQL manual, 54.7."""
+"""A server answers S when it supports TLS, else N (PostgreSQL manual, 54.7)."""
 
 
 def tls_context() -> ssl.SSLContext:
-    """A server's, with a self-signed certificate."""
+    """The TLS context of a server with a self-signed certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     with NamedTemporaryFile() as file:
         file.write(self_signed())
@@ -39,14 +39,14 @@ def tls_context() -> ssl.SSLContext:
 
 
 class Messages:
-    """The messages of one client, of which it counts the Execute messages: one for each statement."""
+    """Counts the Execute messages of one client: there is one for each statement."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
         self._has_type = False  # the first message has no type byte, nor has the one after SSLRequest
 
     def executes(self, data: bytes) -> int:
-        """How many Execute messages end in `data`."""
+        """The number of Execute messages whose last byte is in `data`."""
         self._unread += data
         count = 0
         while True:
@@ -60,7 +60,7 @@ class Messages:
 
 
 class Link:
-    """One connection through the proxy. A `deaf` one passes nothing on; of a `mute` one the answers are lost."""
+    """One connection through the proxy. A `deaf` one forwards nothing; a `mute` one loses the server's answers."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client
@@ -78,28 +78,28 @@ class Link:
 
 
 class TCPProxy:
-    """Passes on what arrives at `port` of 127.0.0.1 to `target`: a port there, or the path of a Unix socket.
+    """Forwards connections at `port` of 127.0.0.1 to `target`: a port of 127.0.0.1, or the path of a Unix socket.
 
-    With `tls`, its clients must use TLS, and its connections to the target have none.
+    With `tls`, clients must use TLS. The connections to the target have no TLS.
     """
 
     def __init__(self, target: int | str, tls: bool = False) -> None:
         self.port = 0
         self.round_trips = 0
-        """How often a client sent something after its server did."""
+        """How often a client has sent data after an answer of the server."""
         self.statements = 0
         self.received: bytearray | None = None
-        """What clients have sent, once a test sets it to an empty one."""
+        """The data that clients have sent since a test set this to an empty bytearray."""
         self.delay = 0.0
-        """Seconds that each piece takes, more or less by a half."""
+        """The mean delay of each piece, in seconds; the delay varies by up to a half."""
         self.rate = inf
-        """Bytes a second that the server's answers have together."""
+        """The bandwidth for all answers of the server together, in bytes a second."""
         self.losing = b""
-        """The answers to a piece that contains these bytes are lost, and with `cutting` the connection too."""
+        """Answers to a piece that contains these bytes are lost. With `cutting`, the connection is closed too."""
         self.cutting = False
         self.refuses_tls = False
         self._target = target
-        self._free_at = 0.0  # when the answers so far are through, at `rate`
+        self._free_at = 0.0  # when the answers so far are sent, at `rate`
         self._tls = tls_context() if tls else None
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
@@ -120,11 +120,11 @@ class TCPProxy:
             link.abort()
 
     def freeze(self) -> None:
-        """Pass nothing on until thaw(), as when packets are dropped and sent again later."""
+        """Forward nothing until thaw(), as when packets are lost and sent again later."""
         self._flowing.clear()
 
     def thaw(self) -> None:
-        """Pass on what was held back."""
+        """Forward the data that was held back, and all later data."""
         self._flowing.set()
 
     def deafen(self) -> None:
@@ -133,7 +133,7 @@ class TCPProxy:
             link.deaf = True
 
     def forget(self) -> None:
-        """Leave all connections half-open: the server closes them, and the clients receive no notice."""
+        """Make all connections half-open: the server closes them, and the clients are not notified."""
         for link in self._links:
             link.deaf = True
             if link.server:
@@ -199,7 +199,7 @@ class TCPProxy:
             link.abort()
 
     async def _through(self, size: int) -> None:
-        """Return when the link has carried so many bytes after those that came before."""
+        """Wait until `size` more bytes are sent at `rate`."""
         now = asyncio.get_running_loop().time()
         self._free_at = max(now, self._free_at) + size / self.rate
         if self._free_at > now:
@@ -216,7 +216,7 @@ class TCPProxy:
 
 
 class Proxy:
-    """A TCPProxy in front of a database, with an event loop in a thread of its own. `url` leads to it."""
+    """A TCPProxy in front of a database, with an event loop in its own thread. Clients connect to `url`."""
 
     def __init__(self, database_url: str, tls: bool = False) -> None:
         given = conninfo_to_dict(for_psycopg(database_url))
@@ -240,7 +240,7 @@ class Proxy:
         return self._proxy.statements
 
     def record(self) -> bytearray:
-        """What clients send from now on; it grows."""
+        """A bytearray to which the data that clients send from now on is added."""
         self._proxy.received = bytearray()
         return self._proxy.received
 
@@ -261,7 +261,7 @@ class Proxy:
         self._proxy.deafen()
 
     def refuse_tls(self) -> None:
-        """Answer the request for TLS as a server without it, whatever the server behind can."""
+        """Answer the request for TLS as a server without TLS does."""
         self._proxy.refuses_tls = True
 
     def lose_answers_to(self, data: bytes) -> None:
@@ -269,7 +269,7 @@ class Proxy:
         self._proxy.losing = data
 
     def blocked(self) -> AbstractContextManager[None]:
-        """Within it, the proxy answers nothing at all: not even the end of a connection."""
+        """Block the proxy: it forwards nothing, not even the end of a connection."""
         return blocked_loop(self._loop)
 
     def close(self) -> None:

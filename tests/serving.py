@@ -1,4 +1,4 @@
-"""Serves the real application over HTTP, as in production, and provides users that call it."""
+"""Serves the real application over HTTP, as in production, and has users that call it."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ SECRET = "a secret of the tests, 32 bytes long at least"
 
 
 def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
-    """A client for plain HTTP. It loads no certificates, which would take longer than to start the application.
+    """A client for HTTP without TLS. It loads no certificates, because that takes longer than the start of the service.
 
-    It closes no idle connection: httpcore may close one that another thread has just taken (EBADF).
+    It closes no idle connection: httpcore may close a connection that another thread has just acquired (EBADF).
     """
     unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     return httpx.Client(base_url=base_url, timeout=timeout, verify=False, limits=unlimited)
@@ -36,7 +36,7 @@ def http_client(base_url: str = "", timeout: float = 20) -> httpx.Client:
 
 @contextmanager
 def blocked_loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Within it, the event loop of another thread runs nothing; what happens is seen in the loop's next turn."""
+    """Block the event loop of another thread. It handles events that occur in the block in its next iteration."""
     begun, ended = threading.Event(), threading.Event()
 
     def block() -> None:
@@ -52,7 +52,7 @@ def blocked_loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a service answers there."""
+    """Whether a service answers at this port."""
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with http_client(address) as client, suppress(httpx.TransportError):
         return client.get("/livez").status_code == 200
@@ -60,7 +60,7 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
 
 
 class Caller:
-    """Somebody with a token, and short names for the six calls."""
+    """A user with a token. Its methods are the six calls."""
 
     def __init__(self, client: httpx.Client, settings: Settings, user_id: UUID) -> None:
         self.id = str(user_id)
@@ -92,7 +92,7 @@ class Caller:
 
 
 class Api:
-    """The application, being served at `address` by `loop`; `anonymous` calls it without a token."""
+    """The application, which `loop` serves at `address`. `anonymous` is a client without a token."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, port: int) -> None:
         self.settings = settings
@@ -110,12 +110,12 @@ class Api:
         return pool
 
     def fill(self) -> None:
-        """Waits for as many connections as are always open; a lock would keep the rest of them from opening."""
+        """Wait until POOL_MIN_SIZE connections are open. Call it before a lock, which would block new connections."""
         until(lambda: self.pool().get("open", 0) >= self.settings.pool_min_size)
 
 
 def refused(response: httpx.Response) -> str:
-    """The problem's type of an answer that says: try again."""
+    """The problem type of a 503 response with Retry-After. Fails on another response."""
     assert response.status_code == 503, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert int(response.headers["retry-after"]) > 0
@@ -124,9 +124,9 @@ def refused(response: httpx.Response) -> str:
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until the condition is true. Fails after `seconds`, in which the machine did not stand still.
+    """Wait until the condition is true. Fails after `seconds`.
 
-    The pauses are counted, not the clock: when a virtual machine stops for a while, its clock jumps at the end.
+    It counts pauses and does not read the clock, because the clock jumps after a virtual machine was suspended.
     """
     for _ in range(int(seconds / 0.01)):
         if condition():
@@ -146,7 +146,7 @@ async def until_async(condition: Callable[[], object], seconds: float = 30) -> N
 
 @contextmanager
 def logging_restored() -> Iterator[None]:
-    """The application takes over the process's logging; afterwards it is pytest's again."""
+    """Restore pytest's logging at the end, since the application configures the logging of the process."""
     handlers, level = logging.root.handlers[:], logging.root.level
     try:
         yield
@@ -181,9 +181,9 @@ def serving(**settings: Any) -> Iterator[Api]:
         await server.startup()
         loops.put((asyncio.get_running_loop(), stop, server.servers[0].sockets[0].getsockname()[1]))
         await stop.wait()
-        server.servers[0].close()  # and not server.shutdown(), which always sleeps for 0.1 s
+        server.servers[0].close()  # not server.shutdown(), which always sleeps for 0.1 s
         for connection in list(server.server_state.connections):
-            connection.transport.close()  # a browser keeps some open, and shutdown() would drain them first
+            connection.transport.close()  # a browser keeps connections open
         await server.lifespan.shutdown()
 
     with logging_restored(), ThreadPoolExecutor(1) as thread:

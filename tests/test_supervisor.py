@@ -1,4 +1,4 @@
-"""Workers of one parent: replaced when they end or at SIGHUP, and stopped together."""
+"""The supervisor replaces workers when they end or at SIGHUP, and stops them together."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def supervised(folder: Path) -> "Iterator[subprocess.Popen[str]]":
 
 
 def alive(folder: Path) -> set[int]:
-    """The workers that serve."""
+    """The process ids of the workers that run."""
     pids = {int(path.stem) for path in folder.glob("*.worker")}
     running = set()
     for pid in pids:

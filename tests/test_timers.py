@@ -1,4 +1,4 @@
-"""The reusable timeout ends a block that is late, and nothing else; the lazy timer fires once, at its last deadline."""
+"""The reusable timeout cancels only a late block; the lazy timer fires once, at the deadline that was set last."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ async def test_timeout_ends_each_block_that_is_late(limit: ReusableTimeout) -> N
 
 async def test_timeout_counts_from_its_own_block_on() -> None:
     limit = ReusableTimeout(0.3)
-    for _ in range(2):  # of which the first sets the timer, and the second is under way when it goes off
+    for _ in range(2):  # the first block sets the timer, which fires during the second
         with limit:
             await asyncio.sleep(0.16)
 
@@ -54,7 +54,7 @@ async def test_timeout_of_one_connection_does_not_end_another_task(limit: Reusab
 
 
 async def assert_cancellable(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Holds the coroutine, once it has begun, to end as its task's cancellation asks."""
+    """Check that the coroutine ends with CancelledError when its task is cancelled after the start."""
     task = asyncio.create_task(coroutine)
     await asyncio.sleep(0)
     task.cancel()
@@ -76,7 +76,7 @@ async def test_timeout_and_a_cancellation_from_outside_cancel(limit: ReusableTim
             try:
                 await asyncio.sleep(LATER)
             finally:
-                await asyncio.sleep(2 * SOON)  # which the limit interrupts: it comes second
+                await asyncio.sleep(2 * SOON)  # the timeout cancels this, after the other cancellation
 
     await assert_cancellable(stubborn())
 

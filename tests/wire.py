@@ -1,9 +1,10 @@
-"""HTTP over a bare socket: requests that no library would send, responses as they arrive. Blocking and in asyncio."""
+"""HTTP on a socket: no HTTP library sends invalid requests. A blocking client, and one for asyncio."""
 
 import asyncio
 import io
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,8 +19,8 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     body: bytes
 
-    def refusal(self) -> str:
-        """The detail of the problem document. Fails when this is no problem document, or one of another status."""
+    def problem_detail(self) -> str:
+        """The detail of the problem document. Fails when the body is not a valid problem document for the status."""
         assert self.headers["content-type"] == "application/problem+json"
         document: dict[str, Any] = json.loads(self.body)
         assert document["status"] == self.status
@@ -31,7 +32,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Wire:
-    """A connection. Each wait is for at most ten seconds."""
+    """A blocking connection. Each read and write fails after ten seconds."""
 
     def __init__(self, address: Address, receive_buffer: int = 0) -> None:
         self.socket = socket.socket()
@@ -118,7 +119,7 @@ class Wire:
 
 
 class AsyncWire:
-    """A connection for one request at a time."""
+    """A connection for asyncio, for one request at a time. One thread can have hundreds."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -146,7 +147,7 @@ class AsyncWire:
 
 
 def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]]:
-    """The status and the headers of a response. No header may be there twice."""
+    """The status and the headers of a response. Fails when a header occurs twice."""
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, _, value = line.decode("latin-1").partition(": ")
@@ -155,9 +156,28 @@ def parse_head(lines: list[bytes]) -> tuple[int, dict[str, str]]:
     return int(lines[0].split(b" ", 2)[1]), headers
 
 
-def request(method: str, path: str, *fields: str, body: bytes = b"") -> bytes:
-    """A request in HTTP/1.1 with a Host, and a Content-Length when there is a body and no field gives its length."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: tasks.example", *fields]
-    if body and not any(field.lower().startswith(("content-length", "transfer-encoding")) for field in fields):
+def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+    """A request in HTTP/1.1 with a Host, and a Content-Length when there is a body and no header gives its length."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: tasks.example", *headers]
+    if body and not any(header.lower().startswith(("content-length", "transfer-encoding")) for header in headers):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def call_until_refused(address: Address, statuses: list[int]) -> int:
+    """Call /livez until no connection is accepted. Returns how many requests got no response: 0 or 1.
+
+    Appends the status of each response. The connection is kept until a response has `Connection: close`.
+    """
+    with suppress(ConnectionRefusedError):
+        while True:
+            with Wire(address) as wire:
+                is_last = False
+                while not is_last:
+                    try:
+                        answer = wire.send(request("GET", "/livez")).answer()
+                    except (EOFError, ConnectionError):
+                        return 1
+                    statuses.append(answer.status)
+                    is_last = answer.headers.get("connection") == "close"
+    return 0

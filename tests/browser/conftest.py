@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, and the example page on an origin of its own, beside the real application."""
+"""A headless Chromium, the real application, and the example page on another origin."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,7 +53,7 @@ def api(database: str, example: str) -> Iterator[Api]:
 
 @pytest.fixture
 def page(browser: Browser, api: Api) -> Iterator[Page]:
-    """An empty page, whose addresses begin at the service."""
+    """An empty page. Relative addresses are those of the service."""
     with browser.new_page(base_url=str(api.anonymous.base_url), viewport={"width": 1280, "height": 1000}) as page:
         page.set_default_timeout(10_000)
         yield page
@@ -61,7 +61,7 @@ def page(browser: Browser, api: Api) -> Iterator[Page]:
 
 @pytest.fixture
 def complaints(page: Page) -> list[str]:
-    """What the page's console shows as errors."""
+    """The errors in the page's console."""
     texts: list[str] = []
     page.on("console", lambda message: texts.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: texts.append(str(error)))
@@ -70,7 +70,7 @@ def complaints(page: Page) -> list[str]:
 
 @pytest.fixture
 def sign_in(page: Page, example: str, api: Api) -> SignIn:
-    """Opens the example page and pastes a caller's token there."""
+    """A function that opens the example page and pastes a caller's token into it."""
 
     def paste_the_token(caller: Caller) -> None:
         page.goto(example)

@@ -1,4 +1,4 @@
-"""What a user does on the example page, and what its service then holds."""
+"""A user's actions on the example page, and the tasks that the service has afterwards."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page
 from tests.serving import Caller
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-"""The path of the browser, None where there is none."""
+"""The path of the browser; None when it is not installed."""
 
 
 def add(page: Page, title: str) -> None:
@@ -17,12 +17,12 @@ def add(page: Page, title: str) -> None:
 
 
 def row(page: Page, title: str) -> Locator:
-    """The visible row with this title, once none of its changes is pending."""
+    """The visible row with this title. It matches only while no change of the row is pending."""
     return page.locator("li[aria-busy=false]:visible").filter(has=page.get_by_text(title, exact=True))
 
 
 def edit(page: Page, title: str, to: str) -> Locator:
-    """The editor of a task, its new title saved."""
+    """Save a new title in the editor of a task. Returns the editor."""
     page.get_by_label(f"Edit: {title}").click()
     editor = page.get_by_role("form", name="Edit task")
     editor.get_by_label("Title").fill(to)
@@ -31,7 +31,7 @@ def edit(page: Page, title: str, to: str) -> Locator:
 
 
 def delete(page: Page, title: str) -> None:
-    """Deletes a task, and waits until it can no longer be undone. The page's clock must be installed."""
+    """Delete a task, and wait until the deletion can no longer be undone. The page's clock must be installed."""
     page.get_by_label(f"Delete: {title}").click()
     page.mouse.move(0, 0)
     page.clock.fast_forward(5000)

@@ -1,4 +1,4 @@
-"""The example page at two widths in both colour schemes: axe finds nothing, and nothing is wider than the window."""
+"""The example page at two widths in both colour schemes: axe finds no violation, and nothing exceeds the window."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -17,7 +17,7 @@ TASKS = [
     ("Book the train to Leipzig", "", False),
     ("Buy oat milk", "Two cartons", False),
 ]
-"""Title, description, completed; the last one is the newest."""
+"""Title, description and completed; the last task is the newest."""
 
 Look = Callable[[str], None]
 
@@ -46,7 +46,7 @@ def page(
 
 @pytest.fixture
 def look(page: Page, request: pytest.FixtureRequest, scheme: str) -> Look:
-    """Examines the page as it is now, and keeps a picture, without wide margins, when --screenshots asks for it."""
+    """Run axe on the page in its current state. With --screenshots, also save a picture without wide margins."""
     folder = request.config.getoption("--screenshots")
     assert page.viewport_size
     width, height = page.viewport_size["width"], page.viewport_size["height"]

@@ -1,4 +1,4 @@
-"""The page at /docs, as a user with a token sees it: it sends what is typed, axe finds nothing, and it can be read."""
+"""The page at /docs for a user with a token: it sends the entered values, is readable, and axe finds no violation."""
 
 import subprocess
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_docs_sends_the_typed_request_with_the_token(page: Page, complaints: lis
     assert "201" in execute(page, "create_task", user_id=ada.id).inner_text()
     assert "Buy milk" in execute(page, "list_tasks", user_id=ada.id).inner_text()
     assert [task["title"] for task in ada.list().json()] == ["Buy milk"]
-    assert hosts - {""} == {api.anonymous.base_url.netloc.decode()}  # data: has none
+    assert hosts - {""} == {api.anonymous.base_url.netloc.decode()}  # a data: URL has no host
     assert complaints == []
 
 

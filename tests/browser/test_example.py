@@ -1,4 +1,4 @@
-"""The page in examples/frontend, as its user sees it."""
+"""The page in examples/frontend as a user sees it."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the example page does about deletions, other writers, lost answers and refused origins."""
+"""How the example page handles deletions, concurrent writers, lost responses and refused origins."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_example_sends_a_deletion_when_it_can_no_longer_be_undone(page: Page, si
 
     page.get_by_role("button", name="Undo").click()
     expect(row(page, "Buy milk")).to_be_visible()
-    page.get_by_label("Search").focus()  # a focused message does not go away
+    page.get_by_label("Search").focus()  # a focused message stays
     page.mouse.move(0, 0)
     assert ada.list().json() == before
     page.clock.fast_forward(5000)
@@ -52,7 +52,7 @@ def test_example_keeps_the_time_to_undo_while_the_pointer_is_there(page: Page, s
 def test_example_sends_a_deletion_before_the_user_leaves(page: Page, sign_in: SignIn, ada: Caller, leave: str) -> None:
     ada.create(title="Buy milk")
     sign_in(ada)
-    with page.expect_response("**/tasks/*"):  # which tells the version
+    with page.expect_response("**/tasks/*"):  # its response has the version
         page.get_by_label("Delete: Buy milk").click()
     expect(page.locator("li[aria-busy=true]")).to_have_count(0)
 
@@ -67,7 +67,7 @@ def test_example_sends_a_deletion_before_the_user_leaves(page: Page, sign_in: Si
 def test_example_shows_an_edit_that_another_writer_made_first(page: Page, sign_in: SignIn, ada: Caller) -> None:
     task_id = ada.create(title="Buy milk").json()["id"]
     sign_in(ada)
-    page.get_by_label("Done: Buy milk").check()  # from here on the page knows the version
+    page.get_by_label("Done: Buy milk").check()  # the page has the version from now on
     expect(row(page, "Buy milk")).to_be_visible()
     ada.update(task_id, title="Buy bread")
 
@@ -120,7 +120,7 @@ def test_example_restores_a_task_that_changed_before_its_deletion_was_sent(
 
 @pytest.mark.parametrize("form", ['W/"{}"', '"{}-gzip"', '"{};br"'])
 def test_example_sends_entity_tags_back_as_they_came(page: Page, sign_in: SignIn, ada: Caller, form: str) -> None:
-    """As behind a proxy that compresses, which makes a tag weak or gives it a suffix."""
+    """A proxy that compresses makes a tag weak or adds a suffix to it."""
     sent: list[str] = []
 
     def change_tags(route: Route) -> None:
@@ -144,7 +144,7 @@ def test_example_sends_entity_tags_back_as_they_came(page: Page, sign_in: SignIn
 
 
 def cut_the_first(method: str, page: Page, path: str) -> list[dict[str, Any]]:
-    """Lets the first such request through and cuts the connection before its answer; the headers of each."""
+    """Forward the first such request, and reset the connection before its response. Returns the headers of all."""
     sent: list[dict[str, Any]] = []
 
     def cut(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""A page of another origin that lives a task's whole life with `fetch`, preflights included."""
+"""A page of another origin uses every operation with `fetch`, including the preflight requests."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from tests.serving import Api, Caller
 
-LIFE = """
+CALLS = """
 async ([tasks, token]) => {
   const answers = [];
   const call = async (method, url, headers = {}, body) => {
@@ -46,7 +46,7 @@ async ([tasks, token]) => {
 
 @pytest.fixture
 def preflights(page: Page) -> list[str]:
-    """What the browser asks leave for; what it has leave for in its cache is not among them."""
+    """The method and path of each preflight request. The browser sends none when its cache has the permission."""
     asked: list[str] = []
 
     def note(event: dict[str, Any]) -> None:
@@ -67,9 +67,9 @@ def test_fetch_from_another_origin_can_use_every_operation(
 ) -> None:
     page.goto(example)
 
-    life = page.evaluate(LIFE, [f"{api.anonymous.base_url}{ada.tasks}", ada.token])
+    result = page.evaluate(CALLS, [f"{api.anonymous.base_url}{ada.tasks}", ada.token])
 
-    assert life["answers"] == [
+    assert result["answers"] == [
         ["POST", 201],
         ["POST", 201],
         ["POST", 201],
@@ -81,21 +81,21 @@ def test_fetch_from_another_origin_can_use_every_operation(
         ["DELETE", 204],
         ["GET", 404],
     ]
-    assert life["replayed"] == "true"
-    assert 'rel="next"' in life["link"]
-    assert life["requestId"]
-    assert "changed meanwhile" in life["detail"]
-    assert life["completed"] is True
+    assert result["replayed"] == "true"
+    assert 'rel="next"' in result["link"]
+    assert result["requestId"]
+    assert "changed meanwhile" in result["detail"]
+    assert result["completed"] is True
     assert [task["title"] for task in ada.list().json()] == ["Another"]
     task = preflights[2].removeprefix("GET ")
     assert preflights == [
-        "POST ",  # once for three calls
+        "POST ",  # one for three calls
         "GET ?limit=1",
-        f"GET {task}",  # Chromium has no use for its cache in a call with If-None-Match or If-Match
+        f"GET {task}",  # Chromium does not use its cache for a call with If-None-Match or If-Match
         f"PUT {task}",
         f"PUT {task}",
         f"PATCH {task}/complete",
-        f"DELETE {task}",  # which goes for the last GET too
+        f"DELETE {task}",  # its permission is also valid for the last GET
     ]
 
 

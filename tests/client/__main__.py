@@ -1,4 +1,4 @@
-"""The command: reads /openapi.json with the generators and linters that clients use, and prints a row for each."""
+"""The command: runs the generators and linters that clients use on /openapi.json, and prints a row for each."""
 
 import json
 import os
@@ -22,7 +22,7 @@ OFFLINE = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
 class CheckFailed(Exception):
-    """A program of a check ended with another status than 0; the text is its output."""
+    """A program of a check failed; the text is its output."""
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
 
 
 class Checks:
-    """Each check returns what it found: errors and warnings. The document is in `folder`."""
+    """The checks. Each returns its numbers of errors and warnings. The document is in `folder`."""
 
     def __init__(self, api: Api, folder: Path) -> None:
         self._folder = folder
@@ -128,7 +128,7 @@ def version(package: str, place: Path) -> str:
 
 
 def main() -> None:
-    """Prints the table. Exits with status 1 when a check fails or a linter reports something."""
+    """Print the table. Exits with status 1 when a check fails or a linter reports something."""
     good = True
     print(COLUMNS.format("tool", "version", "what it does", "errors", "warnings"))
     with TemporaryDirectory() as folder, embedded_postgres(Path(folder, "postgres"), {"fsync": "off"}) as url_of:

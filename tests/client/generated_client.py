@@ -1,4 +1,4 @@
-"""The six calls by the client that openapi-python-client generated, in its own virtual environment."""
+"""Makes the six calls with the client that openapi-python-client generated. Run in .venv-client."""
 
 import sys
 from uuid import UUID

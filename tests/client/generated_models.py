@@ -1,4 +1,4 @@
-"""Real answers, read by the models that datamodel-codegen generated, in its own virtual environment."""
+"""Parses real responses with the models that datamodel-codegen generated. Run in .venv-client."""
 
 import sys
 

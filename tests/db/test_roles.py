@@ -24,7 +24,7 @@ from service.db.url import for_psycopg
 from service.dev.postgres import ENVIRONMENT, PROGRAMS
 from service.settings import ROOT, read_settings
 from tests.conftest import Postgres
-from tests.database import BLOCKED, locked
+from tests.database import BLOCKED, locked, name_of
 from tests.db.test_migrations import schema
 from tests.observability.test_health import unready
 from tests.serving import SECRET, Caller, serving, until
@@ -222,21 +222,17 @@ def test_application_role_has_deadlines_below_the_services_own(roles: Roles) -> 
 
 def test_application_role_is_refused_by_the_server_before_the_outcome_is_unknown(roles: Roles) -> None:
     name = roles.names["application"]
-    roles.execute("administrator", f"alter role \"{name}\" in database {name_of(roles)} set lock_timeout to '100ms'")
+    roles.execute(
+        "administrator", f"alter role \"{name}\" in database {name_of(roles.database)} set lock_timeout to '100ms'"
+    )
     with serving(database_url=roles.url("application")) as api:
         ada = api.caller()
         ada.create(title="x")
-        with psycopg.connect(for_psycopg(roles.database)) as connection:
-            connection.execute("lock table tasks")
+        with locked(roles.database, "access exclusive"):
             refused = ada.create(title="y")
 
     assert refused.status_code == 503
     assert refused.json()["type"] == "about:blank"
-
-
-def name_of(roles: Roles) -> str:
-    ((name,),) = roles.execute("administrator", "select current_database()")
-    return str(name)
 
 
 def test_application_role_that_cannot_read_migrations_is_not_ready_and_says_why(

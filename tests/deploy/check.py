@@ -1,6 +1,7 @@
 """Checks each file of deploy/ with the tool that reads it, and prints a table: `make deploy-check`.
 
-The commands are Debian's; missing ones are installed where systemd does not run. The packages are in .venv-deploy.
+The commands are those of Debian; missing commands are installed where systemd does not run. Python packages are in
+.venv-deploy.
 """
 
 import json
@@ -26,17 +27,17 @@ PACKAGES = {
 """The Debian package of each command."""
 
 KUBERNETES = ("1.28", "1.37")
-"""The oldest release that knows every field used, and the newest whose schemas the validator has."""
+"""The oldest release that has every field used here, and the newest release for which the validator has schemas."""
 
 MOST_EXPOSED = 1.5
-"""Of systemd's score, from 0 to 10; above it the check fails."""
+"""The highest accepted exposure level of `systemd-analyze security`, from 0 to 10."""
 
 Row = tuple[str, str, bool, str]
 
 
 def main() -> None:
-    """Prints the table. Exits with 1 when a file fails, with 2 when a tool is missing."""
-    os.environ["PATH"] += ":/usr/sbin"  # where Debian has nginx and HAProxy, and users do not
+    """Print the table. Exits with 1 when a file fails, and with 2 when a tool is missing."""
+    os.environ["PATH"] += ":/usr/sbin"  # the folder of nginx and HAProxy on Debian, which is only in root's PATH
     install()
     failed = False
     print(f"{'file of deploy/':<42}{'tool':<27}result")
@@ -51,11 +52,11 @@ def main() -> None:
 
 
 def install() -> None:
-    """Installs the commands that are missing, or says how to. Raises SystemExit."""
+    """Install the missing commands, or print how to install them. Raises SystemExit."""
     missing = sorted({package for command, package in PACKAGES.items() if not shutil.which(command)})
     if not missing:
         return
-    # where systemd runs, Debian starts the services of packages that are installed, on ports 80 and 9090
+    # where systemd runs, Debian would start the services of these packages, on ports 80 and 9090
     if os.geteuid() != 0 or not shutil.which("apt-get") or Path("/run/systemd/system").exists():
         print(f"Missing: {', '.join(missing)}. Run: sudo apt-get install {' '.join(missing)}", file=sys.stderr)
         sys.exit(2)
@@ -67,7 +68,7 @@ def install() -> None:
 
 
 def ran(*command: str | Path, **more: Any) -> tuple[int, str]:
-    """The status of a command, and all that it printed."""
+    """The exit status of a command, and its output."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
     return done.returncode, done.stdout.strip()
 
@@ -82,7 +83,7 @@ def compose(_: Path) -> Iterator[Row]:
 
 def systemd(folder: Path) -> Iterator[Row]:
     names = sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))
-    for name in names:  # all of them first: one refers to another, and each to a program that must be there
+    for name in names:  # write all first: a unit may refer to another unit
         text = (DEPLOY / "systemd" / name).read_text()
         (folder / name).write_text(text.replace("/opt/task-service", str(ROOT)))
     for name in names:
@@ -100,7 +101,7 @@ def kubernetes(_: Path) -> Iterator[Row]:
         runs = [
             ran(sys.executable, "-m", "kubernetes_validate", "--strict", "-k", version, path) for version in KUBERNETES
         ]
-        passed = all(status == 0 and " passed " in output for status, output in runs)  # 0 also for a kind it lacks
+        passed = all(status == 0 and " passed " in output for status, output in runs)  # unknown kinds give 0 too
         result = "ok with " + " and ".join(KUBERNETES) if passed else "\n".join(output for _, output in runs)
         yield f"kubernetes/{path.name}", "kubernetes-validate", passed, result
 
@@ -147,7 +148,7 @@ def grafana(folder: Path) -> Iterator[Row]:
 
 
 def differences(given: Any, known: Any, path: str = "") -> Iterator[str]:
-    """What Grafana's types do not know, or read otherwise: fields that are lost on the way through them."""
+    """The fields that Grafana's types do not know or read as another value."""
     match given, known:
         case dict(), dict():
             for key, value in given.items():

@@ -1,4 +1,4 @@
-"""The files of deploy/ as they run on this machine: other addresses, ports and folders, and a certificate made here."""
+"""The files of deploy/, changed to run on this machine: its addresses, ports and folders, and a new certificate."""
 
 import os
 import subprocess
@@ -46,17 +46,17 @@ def certificate(folder: Path) -> Path:
 
 
 def nginx(folder: Path, changes: Mapping[str, str]) -> list[str]:
-    """Writes nginx's configuration to `folder`. Returns the command that runs it in the foreground."""
+    """Write nginx's configuration to `folder`. Returns the command that runs it in the foreground."""
     text = (DEPLOY / "nginx" / "task-service.conf").read_text()
     places = {"/etc/nginx/tls/tasks.example.com": f"{folder}/tls", "/var/log/nginx/": f"{folder}/"}
     (folder / "task-service.conf").write_text(replaced(text, {**places, **changes}))
-    user = "user root;" if os.geteuid() == 0 else ""  # the folder is closed to other users
+    user = "user root;" if os.geteuid() == 0 else ""  # the folder is not readable for other users
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=user))
     return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"]
 
 
 def haproxy(folder: Path, changes: Mapping[str, str]) -> list[str]:
-    """Writes HAProxy's configuration to `folder`. Returns the command that runs it in the foreground."""
+    """Write HAProxy's configuration to `folder`. Returns the command that runs it in the foreground."""
     text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
     places = {
         "/etc/haproxy/tls/tasks.example.com.pem": f"{folder}/tls.pem",

@@ -5,7 +5,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,58 +13,59 @@ import httpx
 import psutil
 import pytest
 
-from service.settings import ROOT, read_settings
+from service.settings import read_settings
 from tests.deploy import configs
 from tests.ports import free_port
+from tests.service_process import start_service
 from tests.serving import SECRET, until
 
-os.environ["PATH"] += ":/usr/sbin"  # where Debian has nginx and HAProxy, and users do not
+os.environ["PATH"] += ":/usr/sbin"  # the folder of nginx and HAProxy on Debian, which is only in root's PATH
 
 
 class Instance:
-    """`python -m service serve` on a port of its own, which stays the same when it is started again."""
+    """One instance of the service. It has the same port when it is started again."""
 
     def __init__(self, database_url: str, **settings: str) -> None:
         self.port, self.metrics_port = free_port(), free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         values = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET, "LOG_LEVEL": "warning"}
         ports = {"PORT": str(self.port), "METRICS_PORT": str(self.metrics_port)}
-        self._environment = {"PATH": os.defpath, **values, **ports, **settings}
+        self._environment = {**values, **ports, **settings}
         self.settings = read_settings(self._environment)
 
     def start(self) -> None:
-        """Returns when it is ready."""
-        self.process = subprocess.Popen([sys.executable, "-m", "service", "serve"], cwd=ROOT, env=self._environment)
+        """Start the process, and return when the instance is ready."""
+        self.process = start_service(self._environment)
         until(lambda: self.process.poll() is not None or self.status("/readyz") == 200, 30)
         assert self.process.poll() is None
 
     def status(self, path: str) -> int:
-        """The status of an answer, or 0 when there is none."""
+        """The status of the response, or 0 when there is none."""
         try:
             return httpx.get(self.address + path, timeout=5).status_code
         except httpx.TransportError:
             return 0
 
     def answered(self) -> int:
-        """The requests for tasks that it has answered."""
+        """The number of requests for tasks that the instance has answered."""
         lines = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5).text.splitlines()
         counts = (line for line in lines if line.startswith("task_service_request_seconds_count"))
         return sum(int(float(line.rpartition(" ")[2])) for line in counts if "_task" in line.partition(" ")[0])
 
     def connections(self) -> int:
-        """The connections that clients have open to it."""
+        """The number of open connections of clients to the instance."""
         return sum(
             connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.port
             for connection in psutil.Process(self.process.pid).net_connections()
         )
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """Stops it gracefully. Returns its exit status."""
+        """Stop the process gracefully. Returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
@@ -75,7 +75,7 @@ Instances = tuple[Instance, Instance]
 
 @contextmanager
 def running(*instances: Instance) -> Iterator[None]:
-    """Within it, the instances run; each is ready at the start."""
+    """Start the instances, which are ready inside the block, and kill them at its end."""
     with ExitStack() as stack:
         for instance in instances:
             instance.start()
@@ -85,7 +85,7 @@ def running(*instances: Instance) -> Iterator[None]:
 
 @pytest.fixture
 def instances(database: str) -> Iterator[Instances]:
-    """Two instances on one database, which are ready."""
+    """Two ready instances on one database."""
     both = (Instance(database), Instance(database))
     with running(*both):
         yield both
@@ -107,7 +107,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxied]
 
 @contextmanager
 def proxying(name: str, folder: Path, instances: Instances, rate: str | None = None) -> Iterator[httpx.Client]:
-    """The proxy in front of the instances, as a client sees it. `rate` replaces a limit that the tests never reach."""
+    """Run the proxy in front of the instances. Yields a client of it. Without `rate`, the rate limit is not reached."""
     if not shutil.which(name):
         pytest.exit(f"{name} is not found. On Debian: apt-get install {name}", 1)
     authority = configs.certificate(folder)
@@ -131,7 +131,7 @@ def proxying(name: str, folder: Path, instances: Instances, rate: str | None = N
 
 @contextmanager
 def process_of(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a command in the folder, and ends it. What it prints is in the file `output` there."""
+    """Run a command in the folder, and terminate it at the end. Its output is in the file `output` there."""
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
         try:
@@ -142,7 +142,7 @@ def process_of(command: list[str], folder: Path) -> Iterator[subprocess.Popen[by
 
 
 def reachable(client: httpx.Client, path: str) -> bool:
-    """Whether it answers there with 200."""
+    """Whether a GET request for the path gets the status 200."""
     try:
         return client.get(path).status_code == 200
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""A real Prometheus with the files of deploy/, which scrapes two real instances under a little of everything."""
+"""A real Prometheus with the files of deploy/, which scrapes two real instances while they serve requests."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def test_every_query_of_the_dashboard_has_a_result(
 
     def all_found() -> bool:
         for instance in instances:
-            a_little_of_everything(instance)
+            send_each_kind_of_request(instance)
         rows("alter table tasks rename to away")
         for instance in instances:
             with httpx.Client(base_url=instance.address, timeout=10) as client:
@@ -79,13 +79,13 @@ def test_every_query_of_the_dashboard_has_a_result(
             print(f"{title:<34}{series} series  {query}")
 
 
-def a_little_of_everything(instance: Instance) -> None:
-    """Requests for tasks, a probe, and one that is not HTTP."""
+def send_each_kind_of_request(instance: Instance) -> None:
+    """Send requests for tasks, a probe, and data that is not HTTP."""
     with httpx.Client(base_url=instance.address, timeout=10) as client:
         ada = Caller(client, instance.settings, uuid4())
         task_id = ada.create(title="Buy milk").json().get("id", str(uuid4()))
         for answer in (ada.get(task_id), ada.update(task_id, title="Buy tea"), ada.complete(task_id), ada.list()):
-            assert answer.status_code in (200, 404, 503)  # of connections that have just been ended
+            assert answer.status_code in (200, 404, 503)  # 503: the sessions were just ended
         client.get("/readyz")
     with socket.create_connection(("127.0.0.1", instance.port)) as connection:
         connection.sendall(b"no HTTP\r\n\r\n")
@@ -102,7 +102,7 @@ def test_rules_are_evaluated_on_figures_that_the_service_has(instances: Instance
         return bool(result) and result[0]["value"][1] == "2"
 
     until(up, 30)
-    # the first evaluations may be before the first scrapes
+    # the first evaluations may precede the first scrapes
     until(lambda: all((rule["health"], rule["state"]) == ("ok", "inactive") for rule in rules().values()), 30)
     names = prometheus.get("/label/__name__/values").json()["data"]
     used = re.findall(r"\b(?:task_service|process)_\w+", " ".join(rule["query"] for rule in rules().values()))

@@ -23,7 +23,7 @@ PROBLEM = "application/problem+json"
 SUCCESS = {200, 201, 204}
 
 USERS = 4
-"""Of the traffic: each sends one request after the other."""
+"""The number of users in the traffic. Each sends one request at a time."""
 
 
 def caller(client: httpx.Client, instances: Instances) -> Caller:
@@ -80,7 +80,7 @@ def test_connections_to_the_instances_are_kept(instances: Instances, proxied: Pr
 
 @pytest.mark.parametrize(("name", "lost"), [("haproxy", 0), ("nginx", 2)])
 def test_rolling_restart_under_traffic(name: str, lost: int, instances: Instances, tmp_path: Path) -> None:
-    # nginx does not ask /readyz: one request may be under way on a kept connection at the moment an instance closes it
+    # nginx does not check /readyz: an instance may close a kept connection on which nginx has just sent a request
     with proxying(name, tmp_path, instances) as client, traffic(client, instances) as statuses:
         for instance in instances:
             until_more(statuses.total)
@@ -105,7 +105,7 @@ def test_haproxy_sends_nothing_to_an_instance_whose_readyz_refuses(database: str
         before = stopping.answered()
         until_more(statuses.total)
 
-        assert stopping.answered() <= before + USERS  # which were under way
+        assert stopping.answered() <= before + USERS  # requests in progress
         assert stopping.status("/livez") == 200
     assert statuses.keys() <= SUCCESS, statuses
 
@@ -130,7 +130,7 @@ def test_nginx_sends_nothing_to_an_instance_that_is_marked_down(instances: Insta
 
 
 def until_more(count: Callable[[], int]) -> None:
-    """Waits for a hundred more."""
+    """Wait until the count has grown by 100."""
     enough = count() + 100
     until(lambda: count() >= enough, 30)
 
@@ -164,7 +164,7 @@ def traffic(client: httpx.Client, instances: Instances) -> Iterator[Counter[int 
 
 @contextmanager
 def failures(statuses: Counter[int | str]) -> Iterator[None]:
-    """Counts a connection that fails."""
+    """Count a connection that fails."""
     try:
         yield
     except httpx.TransportError as error:

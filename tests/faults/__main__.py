@@ -106,7 +106,7 @@ async def outcome_of(scenario: Scenario, folder: Path) -> Outcome:
     """Run one scenario in a new environment."""
     began = monotonic()
     with TemporaryDirectory(dir=folder) as own:
-        Path(own).chmod(0o711)  # PostgreSQL may run as another user, and must be able to pass
+        Path(own).chmod(0o711)  # PostgreSQL may run under another account, which needs to enter the folder
         environment = Environment(folder / "prepared", Path(own))
         try:
             async with asyncio.timeout(SCENARIO_SECONDS), environment.ending:

@@ -9,7 +9,7 @@ from service.db.connection import CANCEL_SECONDS
 from tests.faults.environment import Environment
 
 HEALING = 2.0
-"""Seconds from the end of a fault to the first success."""
+"""The longest allowed time from the end of a fault to the first success, in seconds."""
 
 SLACK = 0.5
 """Seconds that an answer may take beyond the deadlines of the database."""

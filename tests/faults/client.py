@@ -1,4 +1,4 @@
-"""A client of the service: one connection, one call at a time. Each response is recorded."""
+"""A client of the service for asyncio: one connection, one call at a time. Each response is recorded with its times."""
 
 import asyncio
 from collections.abc import Iterable
@@ -25,15 +25,12 @@ class Document(msgspec.Struct):
     detail: str
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A response. `status` is 0 when there was none; times are monotonic, in seconds."""
+class TimedAnswer(wire.Answer, frozen=True, kw_only=True):
+    """The result of a call. `status` is 0 when there was no response; times are monotonic, in seconds."""
 
     operation: str
     began: float
     ended: float
-    status: int = 0
-    fields: dict[str, str] = {}
-    body: bytes = b""
 
     @property
     def seconds(self) -> float:
@@ -46,9 +43,9 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def problem(self) -> Document | None:
         """The problem document; None when the response has none, or is a 503 without Retry-After."""
-        if self.fields.get("content-type") != "application/problem+json":
+        if self.headers.get("content-type") != "application/problem+json":
             return None
-        if self.status == 503 and "retry-after" not in self.fields:
+        if self.status == 503 and "retry-after" not in self.headers:
             return None
         try:
             document = msgspec.json.decode(self.body, type=Document)
@@ -57,25 +54,29 @@ class Answer(msgspec.Struct, frozen=True):
         return document if document.status == self.status else None
 
 
-def p99(answers: Iterable[Answer]) -> float:
+def p99(answers: Iterable[TimedAnswer]) -> float:
     """The 99th percentile of the durations, in seconds."""
     times = sorted(answer.seconds for answer in answers)
     return times[len(times) * 99 // 100]
 
 
 class Caller:
-    """A user with a token. `answers` are all responses, in order."""
+    """A user with a token. `answers` are all responses, in order.
+
+    Not `tests.serving.Caller`: hundreds of these run in one event loop, and each must count what httpx would retry or
+    hide.
+    """
 
     def __init__(self, settings: Settings, port: int, user_id: UUID) -> None:
         self.tasks = f"/api/{user_id}/tasks"
-        self.answers: list[Answer] = []
+        self.answers: list[TimedAnswer] = []
         self.token = issue_token(settings, user_id, 3600)
         self._port = port
         self._wire: AsyncWire | None = None
 
     async def call(
         self, operation: str, method: str, path: str, body: object = None, due: float | None = None
-    ) -> Answer:
+    ) -> TimedAnswer:
         """Send a request and wait for the response. No retry, not even when the connection ends.
 
         A call that was `due` earlier counts from that time.
@@ -84,27 +85,25 @@ class Caller:
         began = due or monotonic()
         try:
             async with asyncio.timeout(GIVE_UP):
-                came = await self._exchange(self.request(method, path, content))
-            answer = Answer(operation, began, monotonic(), came.status, came.headers, came.body)
+                response = await self._exchange(self.request(method, path, content))
         except (OSError, EOFError):  # TimeoutError is an OSError
             self.close()
-            answer = Answer(operation, began, monotonic())
+            response = wire.Answer(0, {}, b"")
+        times = {"began": began, "ended": monotonic()}
+        answer = TimedAnswer(response.status, response.headers, response.body, operation=operation, **times)
         self.answers.append(answer)
         return answer
 
-    def request(self, method: str, path: str, content: bytes = b"", *more_fields: str) -> bytes:
+    def request(self, method: str, path: str, content: bytes = b"", *headers: str) -> bytes:
         """The request as bytes."""
-        fields = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}", *more_fields)
-        return wire.request(method, path, *fields, body=content)
-
-    async def connect(self) -> AsyncWire:
-        """The connection, a new one when there is none. Raises OSError."""
-        if self._wire is None or self._wire.ended:
-            self._wire = await AsyncWire.connect(("127.0.0.1", self._port))
-        return self._wire
+        own = (f"Authorization: Bearer {self.token}", f"Content-Length: {len(content)}")
+        return wire.request(method, path, *own, *headers, body=content)
 
     async def _exchange(self, request: bytes) -> wire.Answer:
-        answer = await (await self.connect()).exchange(request)
+        """The response, on a new connection when there is none. Raises OSError or EOFError."""
+        if self._wire is None or self._wire.ended:
+            self._wire = await AsyncWire.connect(("127.0.0.1", self._port))
+        answer = await self._wire.exchange(request)
         if answer.headers.get("connection") == "close":
             self.close()
         return answer

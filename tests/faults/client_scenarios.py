@@ -1,4 +1,4 @@
-"""Faulty clients: slow senders, clients that do not read, resets. Other clients must not notice."""
+"""Faulty clients: slow senders, clients that do not read, resets. Other clients must not be affected."""
 
 import asyncio
 import random
@@ -20,14 +20,13 @@ REST = 3.0
 """Seconds after which a connection that was always in use counts as leaked."""
 
 NOISE = 0.01
-"""Seconds. A p99 below this is noise of the machine."""
+"""Seconds. Differences between p99s below this are not caused by the service."""
 
 ETHERNET = 1460
 """Bytes in a packet. With the loopback interface's larger packets the kernel buffers megabytes per connection."""
 
 VANISH = struct.pack("ii", 1, 0)
 """SO_LINGER of 0 s: close() sends a reset."""
-
 
 MANY: LiteralString = """
     insert into tasks (user_id, title, description)
@@ -69,7 +68,10 @@ async def slow_senders(environment: Environment) -> None:
 
 
 async def trickle(port: int, request: bytes) -> tuple[bytes, float]:
-    """Send a byte a second after `request`. Returns the bytes until the server closed, and the seconds until then."""
+    """Send `request`, then a byte a second. Returns the bytes until the server closed, and the seconds until then.
+
+    Not AsyncWire: it must send while it waits for the response.
+    """
     began = monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
@@ -103,11 +105,11 @@ async def slow_readers(environment: Environment) -> None:
 
 
 async def slow_zstd_readers(environment: Environment) -> None:
-    """the same, compressed by zstd"""
+    """the same list, compressed by zstd"""
     await do_not_read(environment, 1.2, "Accept-Encoding: zstd")
 
 
-async def do_not_read(environment: Environment, megabytes: float, *fields: str) -> None:
+async def do_not_read(environment: Environment, megabytes: float, *headers: str) -> None:
     """Check that the service uses at most `megabytes` for each connection, and serves other clients."""
     server, load = await environment.usual()
     await asyncio.sleep(QUIET)
@@ -121,9 +123,9 @@ async def do_not_read(environment: Environment, megabytes: float, *fields: str) 
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             silent.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
             silent.connect(("127.0.0.1", load.service.port))
-            silent.send(user.request("GET", user.tasks, b"", *fields))
+            silent.send(user.request("GET", user.tasks, b"", *headers))
             await asyncio.sleep(0.01)
-        await asyncio.sleep(1)  # their first page is encoded, and the next must wait
+        await asyncio.sleep(1)  # the first page of each is encoded, and the next one waits for the client
         began = monotonic()
         await asyncio.sleep(QUIET)
         await at_rest(environment, load)
@@ -150,7 +152,7 @@ async def vanishing_clients(environment: Environment) -> None:
 
 
 async def at_rest(environment: Environment, load: Load) -> None:
-    """Check that at some moment no connection to the database is in use."""
+    """Check that there is a moment at which no connection to the database is in use."""
     pool = Pool(0, -1, 0)
     give_up = monotonic() + REST
     while (pool.idle < pool.open or pool.waiting) and monotonic() < give_up:

@@ -6,7 +6,7 @@ import random
 from time import monotonic
 from uuid import uuid4
 
-from tests.faults.client import Answer
+from tests.faults.client import TimedAnswer
 from tests.faults.service_process import ServiceProcess
 
 TICK = 0.001
@@ -21,10 +21,10 @@ class Crowd:
         self._users = [uuid4() for _ in range(size)]
         self._idle = [service.caller(user) for user in self._users]
 
-    async def saturate(self, seconds: float) -> list[Answer]:
+    async def saturate(self, seconds: float) -> list[TimedAnswer]:
         """Each user calls again after each response (a closed loop), which measures the peak rate."""
         until = monotonic() + seconds
-        answers: list[Answer] = []
+        answers: list[TimedAnswer] = []
 
         async def keep_calling() -> None:
             while monotonic() < until:
@@ -33,13 +33,13 @@ class Crowd:
         await asyncio.gather(*(keep_calling() for _ in self._users))
         return answers
 
-    async def offer(self, rate: float, calls: int) -> list[Answer]:
+    async def offer(self, rate: float, calls: int) -> list[TimedAnswer]:
         """Call at random moments, `rate` times a second, without waiting for responses (an open loop).
 
         The duration of a call counts from the moment when it was due.
         """
-        under_way: list[asyncio.Task[Answer]] = []
-        gc.disable()  # its pauses would count as the service's
+        under_way: list[asyncio.Task[TimedAnswer]] = []
+        gc.disable()  # a pause of the collector would count as latency of the service
         try:
             due = monotonic()
             while len(under_way) < calls:
@@ -51,7 +51,7 @@ class Crowd:
         finally:
             gc.enable()
 
-    async def _create(self, due: float | None = None) -> Answer:
+    async def _create(self, due: float | None = None) -> TimedAnswer:
         caller = self._idle.pop() if self._idle else self._service.caller(random.choice(self._users))
         answer = await caller.call("create_task", "POST", caller.tasks, {"title": "one of many"}, due)
         self._idle.append(caller)

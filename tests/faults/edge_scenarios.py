@@ -1,4 +1,4 @@
-"""Faults and stops that the HTTP edge must bear: crowds that are refused or send bodies, and restarts under load."""
+"""Faults and stops at the HTTP edge: many clients that are refused or send bodies, and restarts under load."""
 
 import asyncio
 import shutil
@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -18,6 +19,7 @@ from tests.faults.client import Caller
 from tests.faults.environment import Environment, Skipped
 from tests.faults.service_process import ServiceProcess
 from tests.ports import free_port
+from tests.wire import Address, Wire, call_until_refused
 
 STORM_SECONDS = 4
 STORM_THREADS = 6
@@ -25,6 +27,7 @@ STORM_THREADS = 6
 BODIES = 250
 MIB = 1024 * 1024
 
+BUSY_CLIENTS = 100
 CONNECTIONS = 50
 RESTART_PAUSE = 1.0
 
@@ -71,7 +74,7 @@ SERVERS
 
 
 async def refused_crowd(environment: Environment) -> None:
-    """no database for 4 s, and clients that take a 503 and leave: /livez answers, and nothing of theirs is kept"""
+    """no database for 4 s, and clients that close after each 503: /livez answers, and no socket of a client is kept"""
     server = await environment.server()
     service = await environment.serve(server.url(), MAX_CONNECTIONS="500")
     kept = service.caller()
@@ -80,7 +83,7 @@ async def refused_crowd(environment: Environment) -> None:
     until = monotonic() + STORM_SECONDS
     request = kept.request("GET", kept.tasks)
     storm = [
-        asyncio.create_task(asyncio.to_thread(take_and_leave, service.port, request, until))
+        asyncio.create_task(asyncio.to_thread(call_on_new_connections, ("127.0.0.1", service.port), request, until))
         for _ in range(STORM_THREADS)
     ]
     retrying = asyncio.create_task(retry_at_once(kept, until))
@@ -88,7 +91,7 @@ async def refused_crowd(environment: Environment) -> None:
     while monotonic() < until:
         await asyncio.sleep(0.05)
         probes[(await service.get("/livez")).status] += 1
-    left = closed_by_clients(service)
+    unclosed = closed_by_clients(service)
     refused = sum(await asyncio.gather(*storm))
     await retrying
     await server.start()
@@ -97,21 +100,21 @@ async def refused_crowd(environment: Environment) -> None:
         await asyncio.sleep(0.02)
     waited = monotonic() - began
     environment.notes.append(
-        f"{refused / STORM_SECONDS:.0f} refusals/s, /livez {dict(probes)}, {left} sockets in CLOSE_WAIT, "
-        f"a kept connection served after {waited:.1f} s"
+        f"{refused / STORM_SECONDS:.0f} refusals/s, /livez {dict(probes)}, {unclosed} sockets in CLOSE_WAIT, "
+        f"an open connection served after {waited:.1f} s"
     )
     environment.require(set(probes) == {200}, "/livez was not answered")
-    environment.require(left < 50, "sockets of clients that have left are kept")
-    environment.require(waited < 2, "a kept connection waits longer than two seconds")
+    environment.require(unclosed < 50, "sockets that the client has closed are kept")
+    environment.require(waited < 2, "an open connection waits longer than two seconds")
 
 
-def take_and_leave(port: int, request: bytes, until: float) -> int:
-    """Connect, take one response and leave, again and again. Return how many responses."""
+def call_on_new_connections(address: Address, request: bytes, until: float) -> int:
+    """Repeat the request until then, each time on a new connection. Returns the number of responses."""
     responses = 0
     while monotonic() < until:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as client:
-            client.sendall(request)
-            responses += bool(client.recv(4096))
+        with suppress(OSError, EOFError), Wire(address) as wire:
+            wire.send(request).answer()
+            responses += 1
     return responses
 
 
@@ -127,7 +130,7 @@ def closed_by_clients(service: ServiceProcess) -> int:
 
 
 async def unfinished_bodies(environment: Environment) -> None:
-    """250 clients that send 1 MiB of a body but for its last byte: the memory is bounded, and others are served"""
+    """250 clients that send a body of 1 MiB without its last byte: the memory is bounded, and others are served"""
     _, load = await environment.usual()
     memory = load.service.memory()
     user = load.service.caller()
@@ -161,7 +164,7 @@ def is_refused(client: socket.socket) -> bool:
 
 
 async def rolling_restart(environment: Environment) -> None:
-    """two instances behind a balancer restarted one after the other under 50 connections: no request is lost"""
+    """two instances behind a balancer restarted one after the other, with 50 busy connections: no request is lost"""
     services = await instances(environment)
     balancer = Balancer([service.port for service in services])
     environment.ending.push_async_callback(balancer.close)
@@ -178,7 +181,7 @@ async def haproxy_restart(environment: Environment) -> None:
 
 
 async def nginx_restart(environment: Environment) -> None:
-    """the same behind nginx, which checks nothing"""
+    """the same behind nginx, which checks no health"""
     services, port = await instances(environment), free_port()
     servers = "\n".join(f"    server 127.0.0.1:{service.port} fail_timeout=1s;" for service in services)
     configuration = (
@@ -196,7 +199,7 @@ async def instances(environment: Environment) -> list[ServiceProcess]:
 
 @asynccontextmanager
 async def running(environment: Environment, name: str, configuration: str, *options: str) -> AsyncIterator[None]:
-    """A program with its configuration. Raises Skipped when it is not installed."""
+    """Run a program with its configuration. Raises Skipped when it is not installed."""
     program = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if not program:
         raise Skipped(f"{name} is not installed")
@@ -212,6 +215,7 @@ async def running(environment: Environment, name: str, configuration: str, *opti
 
 
 async def restart_each(environment: Environment, services: list[ServiceProcess], port: int) -> None:
+    """Restart the instances one after the other, and check that each request through `port` succeeds."""
     stopped = asyncio.Event()
     callers = [Caller(services[0].settings, port, uuid4()) for _ in range(CONNECTIONS)]
     calls = [asyncio.create_task(keep_calling(caller, stopped)) for caller in callers]
@@ -239,28 +243,18 @@ async def keep_calling(caller: Caller, stopped: asyncio.Event) -> None:
 
 
 async def busy_stop(environment: Environment) -> None:
-    """SIGTERM with 100 busy keep-alive clients, one worker and then two: no request that was sent goes unanswered"""
+    """SIGTERM with 100 busy keep-alive clients, one worker and then two: each request that was sent gets a response"""
     server = await environment.server()
     environment.hangs_up = True
+    threads = environment.ending.enter_context(ThreadPoolExecutor(BUSY_CLIENTS))  # closed after the services
     for workers in ("1", "2"):
         service = await environment.serve(server.url(), WORKERS=workers, SHUTDOWN_DELAY="1")
-        callers = [Caller(service.settings, service.port, uuid4()) for _ in range(100)]
-        calls = [asyncio.create_task(call_until_refused(caller)) for caller in callers]
+        statuses: list[int] = []
+        address = ("127.0.0.1", service.port)
+        calls = [threads.submit(call_until_refused, address, statuses) for _ in range(BUSY_CLIENTS)]
         await asyncio.sleep(RESTART_PAUSE)
         service.terminate()
         environment.require(await service.ended() == 0, "the service does not end with status 0")
-        lost = sum(await asyncio.gather(*calls))
-        answered = sum(bool(answer.status) for caller in callers for answer in caller.answers)
-        environment.notes.append(f"{workers} workers: {answered} answered, {lost} lost")
+        lost = sum(call.result() for call in calls)
+        environment.notes.append(f"{workers} workers: {len(statuses)} answered, {lost} lost")
         environment.require(not lost, f"{lost} requests are lost with {workers} workers")
-
-
-async def call_until_refused(caller: Caller) -> bool:
-    """Call until no connection is accepted. Return whether a request was sent and not answered."""
-    while True:
-        try:
-            await caller.connect()
-        except OSError:
-            return False
-        if not (await caller.call("livez", "GET", "/livez")).status:
-            return True

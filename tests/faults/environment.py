@@ -1,4 +1,4 @@
-"""The environment of one scenario: servers, a proxy, the service, load. All are stopped at the end."""
+"""The environment of one scenario: servers, a proxy, the service and load. All are stopped at the end."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ class Skipped(Exception):
 
 
 class Environment:
-    """The environment of one scenario. `reference` is the server that must have the acknowledged writes."""
+    """Starts the parts of a scenario. `reference` is the server that must have the acknowledged writes."""
 
     def __init__(self, prepared: Path, folder: Path) -> None:
         self.folder = folder

@@ -13,7 +13,7 @@ from typing import LiteralString
 import msgspec
 
 from service.settings import ROOT
-from tests.faults.client import Answer, Caller
+from tests.faults.client import Caller, TimedAnswer
 from tests.faults.client_scenarios import NOISE
 from tests.faults.environment import Environment
 from tests.faults.load import Load
@@ -34,7 +34,7 @@ SHORT_TASKS: LiteralString = """
 """
 
 QUERIES = ("?q=zzzz", "?completed=true", "?sort=-updated_at", "?sort=created_at&limit=500", "")
-"""Of lists whose cost may grow with what is stored."""
+"""Queries of lists whose cost may grow with the number of stored tasks."""
 
 LINK = 30e6
 """Bytes a second between the service and its database."""
@@ -44,11 +44,11 @@ HEAVY_TASKS = 400
 
 ROUNDS = 12
 WRITES = 10
-"""In each round; a row lock ends near the moment at which they time out."""
+"""The number of writes in each round. The lock of a round ends near the moment at which they time out."""
 
 
 async def greedy_user(environment: Environment) -> None:
-    """a user with 150 tasks of 1 MB and 5,000 short ones lists on 25 connections, in each way: others stay fast"""
+    """a user with 150 tasks of 1 MB and 5,000 short tasks lists them on 25 connections: other users stay fast"""
     server, load = await environment.usual()
     greedy = load.service.caller()
     await greedy.call("create_task", "POST", greedy.tasks, {"title": "for the user's own row"})
@@ -75,7 +75,7 @@ async def greedy_user(environment: Environment) -> None:
 
 @asynccontextmanager
 async def greedy_client(load: Load, greedy: Caller, query: str) -> AsyncIterator[Counter[str]]:
-    """A process that lists the greedy user's tasks. The responses by their status are known at the end."""
+    """A process that lists the greedy user's tasks. After the block, the counter has the responses by status."""
     request = greedy.request("GET", greedy.tasks + query).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults.greedy_client", str(load.service.port), str(GREEDY_CONNECTIONS)),
@@ -97,7 +97,7 @@ async def greedy_client(load: Load, greedy: Caller, query: str) -> AsyncIterator
 
 
 async def heavy_lists(environment: Environment) -> None:
-    """60 users list 400 tasks each over a link of 30 MB/s, while others work: no call is refused"""
+    """60 users list 400 tasks each over a link of 30 MB/s beside other users: no call is refused"""
     server = await environment.server()
     proxy = await environment.proxy(server)
     proxy.rate = LINK
@@ -126,8 +126,8 @@ async def heavy_lists(environment: Environment) -> None:
     environment.require(all(others), f"{others.count(False)} of {len(others)} calls of others failed")
 
 
-async def list_until(user: Caller, until: float) -> list[Answer]:
-    """The answers to one list after the other."""
+async def list_until(user: Caller, until: float) -> list[TimedAnswer]:
+    """List until then. Returns the answers."""
     answers = []
     while monotonic() < until:
         answers.append(await user.call("list_tasks", "GET", user.tasks))
@@ -135,7 +135,7 @@ async def list_until(user: Caller, until: float) -> list[Answer]:
 
 
 async def refused_writes(environment: Environment) -> None:
-    """a read-only database, and 25 connections that write without a pause: reads stay fast"""
+    """a read-only database, and 25 users whose writes are refused: reads stay fast"""
     server, load = await environment.usual()
     await asyncio.sleep(SECONDS)
     await server.execute("alter system set default_transaction_read_only = on")
@@ -159,8 +159,8 @@ async def refused_writes(environment: Environment) -> None:
     await load.healed()
 
 
-async def write_until(user: Caller, until: float) -> list[Answer]:
-    """The answers to one write after the other, a tenth of a second apart."""
+async def write_until(user: Caller, until: float) -> list[TimedAnswer]:
+    """Write every tenth of a second until then. Returns the answers."""
     answers = []
     while monotonic() < until:
         answers.append(await user.call("create_task", "POST", user.tasks, {"title": "refused"}))
@@ -168,13 +168,13 @@ async def write_until(user: Caller, until: float) -> list[Answer]:
     return answers
 
 
-def median(answers: list[Answer]) -> float:
+def median(answers: list[TimedAnswer]) -> float:
     """The median of the durations, in seconds."""
     return sorted(answer.seconds for answer in answers)[len(answers) // 2]
 
 
 async def timed_out_writes(environment: Environment) -> None:
-    """120 writes that wait for a lock until they time out, or nearly: none is committed after its answer"""
+    """120 writes wait for a lock until about their timeout: none is committed after its response"""
     server, proxy, load = await environment.behind_proxy(STATEMENT_TIMEOUT="0.5")
     proxy.delay = 0.01
     writers = [load.service.caller() for _ in range(WRITES)]
@@ -182,7 +182,7 @@ async def timed_out_writes(environment: Environment) -> None:
         await writer.call("create_task", "POST", writer.tasks, {"title": "for the user's own row"})
     limit = load.service.settings.statement_timeout
     seen: dict[str, bool] = {}
-    async with await server.session() as observer, await server.session() as blocker:
+    async with await server.session() as observer:
 
         async def write(writer: Caller, title: str) -> None:
             answer = await writer.call("create_task", "POST", writer.tasks, {"title": title})
@@ -193,8 +193,7 @@ async def timed_out_writes(environment: Environment) -> None:
             return bool(await (await observer.execute("select from tasks where title = %s", (title,))).fetchall())
 
         for number in range(ROUNDS):
-            async with blocker.transaction():
-                await blocker.execute("lock table tasks in share row exclusive mode")
+            async with server.locked("share row exclusive"):
                 writes = asyncio.gather(*(write(writer, f"{number} of {writer.tasks}") for writer in writers))
                 await asyncio.sleep(limit + random.uniform(-0.02, 0.08))
             await writes
@@ -205,5 +204,5 @@ async def timed_out_writes(environment: Environment) -> None:
         f"{len(seen)} of {ROUNDS * WRITES} timed out, {len(committed)} committed, {len(late)} late"
     )
     environment.require(len(seen) > WRITES, "hardly any write timed out")
-    environment.require(not late, f"{len(late)} writes committed after the look that followed their answer")
+    environment.require(not late, f"{len(late)} writes were committed after their response")
     await load.healed()

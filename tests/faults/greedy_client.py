@@ -1,7 +1,10 @@
-"""A user that sends as many requests as the service answers, in a process of its own: `python -m ... PORT N`.
+"""A user that sends as many requests as the service answers: `python -m tests.faults.greedy_client PORT N`.
 
-The request comes on standard input. It is sent on N connections, on each again as soon as its response has ended, until
-SIGTERM; then the number of responses of each status is printed as JSON.
+It reads the request from standard input, and repeats it on N concurrent connections, a new one for each request, until
+SIGTERM. Then it prints the number of responses of each status as JSON.
+
+It is a separate process, and does not use tests/wire.py: its responses have up to 150 MB, and to parse them in the
+process that measures the other users would add to the measured times.
 """
 
 import asyncio
@@ -16,7 +19,7 @@ PIECE = 1 << 18
 
 
 async def repeat(port: int, request: bytes, statuses: Counter[int]) -> None:
-    """Send the request until cancelled, each time on a new connection."""
+    """Send the request until cancelled, each time on a new connection. Only the status of a response is parsed."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=PIECE)
         try:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from tests.faults.client import Answer
+from tests.faults.client import TimedAnswer
 from tests.serving import UNKNOWN
 
 
@@ -17,7 +17,7 @@ class Journal:
         self._possible: dict[str, set[str | None]] = {}
         self._declared: dict[str, set[str | None]] = {}
 
-    def note(self, task: str, title: str | None, answer: Answer) -> None:
+    def note(self, task: str, title: str | None, answer: TimedAnswer) -> None:
         """Record the response to a write that sets the title of `task` to `title`."""
         possible = self._possible.setdefault(task, {None})
         declared = self._declared.setdefault(task, {None})

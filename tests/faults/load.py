@@ -1,4 +1,4 @@
-"""Load as of a frontend: writers create, edit and delete, readers list and get."""
+"""Load like that of a frontend: writers create, edit and delete, readers list and get."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from tests.faults.client import Answer, Caller, p99
+from tests.faults.client import Caller, TimedAnswer, p99
 from tests.faults.journal import Journal
 from tests.faults.service_process import ServiceProcess
 
@@ -22,7 +22,7 @@ READ = 20
 """The number of tasks of each reader."""
 
 PATIENCE = 5.0
-"""Longest wait for the recovery, which should take 2 s, so that the table shows how long it took."""
+"""Longest wait for the recovery, in seconds. It exceeds the allowed 2 s, so that the table has the actual time."""
 
 
 class Created(msgspec.Struct):
@@ -38,25 +38,25 @@ class Load:
         self.writers = [service.caller(user) for user in self.users]
         self.readers = [service.caller() for _ in range(READERS)]
         self.journal = Journal()
-        self.wrong: list[Answer] = []
+        self.wrong: list[TimedAnswer] = []
         """Reads that returned wrong data."""
         self.healed_at: float | None = None
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[TimedAnswer]:
         return list(chain.from_iterable(caller.answers for caller in self.writers + self.readers))
 
     async def start(self) -> None:
-        """Create the readers' tasks, then begin. Raises TimeoutError."""
+        """Create the readers' tasks, then start all users. Raises TimeoutError."""
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(self._create_tasks(reader) for reader in self.readers))
         self._tasks = [asyncio.create_task(self._write(*numbered)) for numbered in enumerate(self.writers)]
         self._tasks += [asyncio.create_task(self._read(reader)) for reader in self.readers]
 
     async def stop(self) -> None:
-        """Stop, and wait for the pending responses. Raises what a user's task raised."""
+        """Stop, and wait for the pending responses. Raises the exception of a user's asyncio task."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
 

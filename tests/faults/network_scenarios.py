@@ -8,7 +8,7 @@ from tests.serving import UNKNOWN
 
 
 async def black_hole(environment: Environment) -> None:
-    """the network passes nothing in either direction for 5 s"""
+    """the network forwards nothing in either direction for 5 s"""
     _, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     await asyncio.sleep(5)
@@ -17,7 +17,7 @@ async def black_hole(environment: Environment) -> None:
 
 
 async def half_open(environment: Environment) -> None:
-    """the server loses every connection and restarts; the service is not told"""
+    """the server loses every connection and restarts; the service is not notified"""
     server, proxy, load = await environment.behind_proxy(POOL_MIN_SIZE="20")
     proxy.freeze()
     proxy.forget()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from tests.faults.client import Answer, Caller, p99
+from tests.faults.client import Caller, TimedAnswer, p99
 from tests.faults.crowd import Crowd
 from tests.faults.environment import Environment
 from tests.faults.load import Created
@@ -17,7 +17,7 @@ from tests.faults.service_process import ServiceProcess
 CLIENTS = 500
 
 CROWD = 50
-"""Enough users to keep 10 connections busy, and few enough to wait for one."""
+"""Users: enough to keep 10 connections busy, and few enough that no request is refused while each has one request."""
 
 OVERLOAD = 3
 """The offered rate as a multiple of the peak rate."""
@@ -27,14 +27,13 @@ OVERLOAD_SECONDS = 8
 
 
 async def pool_exhaustion(environment: Environment) -> None:
-    """the table of tasks locked for 5 s, and 500 clients: past MAX_WAITING, requests are refused at once"""
+    """the table of tasks locked for 5 s, and 500 clients: requests beyond MAX_WAITING are refused at once"""
     server, load = await environment.usual(MAX_WAITING="20")
     user = uuid4()
     callers = [load.service.caller(user) for _ in range(CLIENTS)]
     await callers[0].call("create_task", "POST", callers[0].tasks, {"title": "for the user's own row"})
     until = monotonic() + 5
-    async with await server.session() as blocker, blocker.transaction():
-        await blocker.execute("lock table tasks")
+    async with server.locked("access exclusive"):
         calls = [asyncio.create_task(insist(caller, until)) for caller in callers]
         alive = await probe(load.service, until)
     await asyncio.gather(*calls)
@@ -53,7 +52,7 @@ async def insist(caller: Caller, until: float) -> None:
         await asyncio.sleep(random.uniform(0.8, 1.2))
 
 
-async def probe(service: ServiceProcess, until: float) -> list[Answer]:
+async def probe(service: ServiceProcess, until: float) -> list[TimedAnswer]:
     """The responses of /livez, called every 20 ms until then."""
     caller = service.caller()
     while monotonic() < until:
@@ -62,8 +61,8 @@ async def probe(service: ServiceProcess, until: float) -> list[Answer]:
     return caller.answers
 
 
-def check_refusals(environment: Environment, answers: list[Answer], alive: list[Answer]) -> None:
-    """Note how fast requests past MAX_WAITING were refused, and how fast /livez was."""
+def check_refusals(environment: Environment, answers: list[TimedAnswer], alive: list[TimedAnswer]) -> None:
+    """Check how fast requests beyond MAX_WAITING were refused, and how fast /livez was."""
     shed = [answer for answer in answers if answer.problem and "Too many" in answer.problem.detail]
     environment.require(len(shed) > 100, "hardly any request was refused")
     for name, some in (("a refusal", shed), ("/livez", alive)):
@@ -78,7 +77,7 @@ async def overload(environment: Environment) -> None:
     await server.execute("alter role task_app set commit_delay = 20000")
     await server.execute(
         "alter role task_app set commit_siblings = 0"
-    )  # else a commit is not delayed while no other is open
+    )  # by default, a commit is delayed only while five other transactions are open
     service = await environment.serve(server.url(), POOL_MIN_SIZE="10", POOL_MAX_SIZE="10", MAX_WAITING="50")
     crowd = Crowd(service, CROWD)
     answers = await crowd.saturate(1)  # creates the rows in users
@@ -96,12 +95,12 @@ async def overload(environment: Environment) -> None:
     environment.notes.append(f"{refused} of {len(offered)} refused")
     environment.require(rate >= 0.9 * peak, "less than 90 % of the peak is served")
     check_refusals(environment, offered, await probing)
-    told = sum(answer.succeeded for answer in chain(answers, full, offered))
+    acknowledged = sum(answer.succeeded for answer in chain(answers, full, offered))
     ((rows,),) = await server.execute("select count(*) from tasks")
-    environment.require(rows == told, f"{rows} tasks exist, and {told} were acknowledged")
+    environment.require(rows == acknowledged, f"{rows} tasks exist, and {acknowledged} were acknowledged")
 
 
-def served(answers: list[Answer], since: float, seconds: float) -> float:
+def served(answers: list[TimedAnswer], since: float, seconds: float) -> float:
     """Successful calls per second in that time."""
     return sum(answer.succeeded and since <= answer.ended < since + seconds for answer in answers) / seconds
 
@@ -138,5 +137,5 @@ async def row_lock(environment: Environment) -> None:
         answer = await writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "changed"})
     environment.notes.append(f"refused after {answer.seconds * 1000:.0f} ms")
     environment.require(answer.status == 503 and answer.seconds < 0.6, "no refusal within 600 ms")
-    environment.require(all(answer.succeeded for answer in load.answers), "others had to wait too")
+    environment.require(all(answer.succeeded for answer in load.answers), "calls of other users failed")
     await load.healed()

@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psutil
 import psycopg
+from psycopg import sql
 
 from service.db.migrations import migrate
 from service.dev.postgres import ENVIRONMENT, PROGRAMS, embedded_postgres
@@ -27,7 +28,7 @@ def prepare(folder: Path) -> None:
     with embedded_postgres(folder) as url_of:
         tasks = url_of("tasks")
         with psycopg.connect(tasks, autocommit=True) as admin:
-            admin.execute("create role task_app login")  # not a superuser: they have no connection limits
+            admin.execute("create role task_app login")  # not a superuser, for whom connection limits do not apply
             admin.execute("alter database tasks owner to task_app")
         migrate(tasks.replace("postgres@", "task_app@", 1))
         with psycopg.connect(tasks, autocommit=True) as admin:
@@ -37,7 +38,7 @@ def prepare(folder: Path) -> None:
 
 
 class Server:
-    """A server on the data in `folder`; `settings` are PostgreSQL's own."""
+    """A server on the data in `folder`; `settings` are settings of PostgreSQL."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -46,19 +47,19 @@ class Server:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "dynamic_shared_memory_type": "mmap",  # in its folder: in /dev/shm it would outlive a killed server
+            "dynamic_shared_memory_type": "mmap",  # in its folder: in /dev/shm it would remain after a kill
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def copy(cls, prepared: Path, folder: Path) -> "Server":
-        """A server, not started, on a copy of a stopped server's data."""
+        """A server on a copy of a stopped server's data. It is not started yet."""
         subprocess.run(["/bin/cp", "-a", prepared, folder], check=True)
         return cls(folder)
 
     async def standby(self, folder: Path, port: int = 0) -> "Server":
-        """A server, not started, that follows this one; through the proxy on `port` if one is given."""
+        """A standby of this server, through the proxy on `port` if one is given. It is not started yet."""
         folder.mkdir(mode=0o700)
         os.chown(folder, self.folder.stat().st_uid, self.folder.stat().st_gid)
         source = f"postgresql://postgres@127.0.0.1:{port or self.port}/?application_name=standby"
@@ -78,7 +79,7 @@ class Server:
         return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
 
     async def start(self) -> None:
-        """Returns when connections are accepted. Raises TimeoutError."""
+        """Start, and return when connections are accepted. Raises TimeoutError."""
         command = [str(PROGRAMS / "postgres"), "-D", str(self.folder)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
@@ -95,7 +96,7 @@ class Server:
         return {"cwd": self.folder, "env": ENVIRONMENT, **account}
 
     async def accepting(self) -> None:
-        """Returns when connections are accepted. Raises TimeoutError."""
+        """Return when connections are accepted. Raises TimeoutError."""
         async with asyncio.timeout(ACCEPT_SECONDS):
             while True:
                 try:
@@ -105,7 +106,7 @@ class Server:
                     await asyncio.sleep(0.02)
 
     async def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stops: SIGINT is the fast way, SIGQUIT the immediate one (PostgreSQL manual, 18.5)."""
+        """Stop: SIGINT is a fast shutdown, SIGQUIT an immediate shutdown (PostgreSQL manual, 18.5)."""
         if self._process:
             self._process.send_signal(how)
             await asyncio.to_thread(self._process.wait, ACCEPT_SECONDS)
@@ -134,7 +135,7 @@ class Server:
                     act(process)
 
     async def close(self) -> None:
-        """Stop the server, frozen or not. A killed one is started again first, to release its shared memory."""
+        """Stop the server, frozen or not. A killed server is started again first, to release its shared memory."""
         if not self._process:
             await self.start()
         self.thaw()
@@ -144,12 +145,22 @@ class Server:
         """A connection of the superuser; each statement commits by itself."""
         return await psycopg.AsyncConnection.connect(self.url("postgres", database), autocommit=True, connect_timeout=5)
 
+    @asynccontextmanager
+    async def locked(self, mode: LiteralString) -> AsyncIterator[None]:
+        """Hold a lock on the table of tasks, as `tests.database.locked` does, without blocking the event loop.
+
+        The event loop runs the load and the proxies, on which the end of the service's transactions may depend.
+        """
+        async with await self.session() as session, session.transaction():
+            await session.execute(sql.SQL("lock table tasks in {} mode").format(sql.SQL(mode)))
+            yield
+
     async def execute(self, statement: LiteralString, *arguments: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement, in a session of its own with the database of tasks."""
+        """Execute one statement in a new session with the database of tasks. Returns its rows."""
         async with await self.session() as session:
             cursor = await session.execute(statement, arguments)
             return await cursor.fetchall() if cursor.description else []
 
     async def backends(self) -> list[int]:
-        """The backends of the service's connections, the last used one at the end."""
+        """The process ids of the backends of the service, the most recently used at the end."""
         return [pid for (pid,) in await self.execute(BACKENDS + " order by state_change")]

@@ -27,7 +27,7 @@ SCHEMA_CHANGES: tuple[LiteralString, ...] = (
 )
 
 LOG_SECONDS = 5.0
-"""The service counts the database as away after its third attempt to connect, and logs that then."""
+"""The service logs that the database cannot be reached only after its third attempt to connect."""
 
 REPLACED = 6.0
 """Seconds. uvicorn checks twice a second, and waits 5 s for a worker that dies during the check."""
@@ -65,15 +65,15 @@ async def rolling_stop(environment: Environment) -> None:
     async with await server.session() as blocker, blocker.transaction():
         await blocker.execute("select from tasks where id = %s for update", (task,))
         service.terminate()
-        told_at = monotonic()
+        terminated_at = monotonic()
         await asyncio.sleep(delay - 0.2)
         environment.require((await service.get("/readyz")).status == 503, "/readyz says ready")
         slow = asyncio.create_task(writer.call("update_task", "PUT", f"{writer.tasks}/{task}", {"title": "free"}))
         await asyncio.sleep(0.5)
     environment.require((await slow).status == 200, "a pending request is not finished")
     environment.require(await service.ended() == 0, "the service does not end with status 0")
-    environment.notes.append(f"ended after {monotonic() - told_at:.1f} s")
-    early = sum(not answer.succeeded and answer.began < told_at + delay for answer in load.answers)
+    environment.notes.append(f"ended after {monotonic() - terminated_at:.1f} s")
+    early = sum(not answer.succeeded and answer.began < terminated_at + delay for answer in load.answers)
     environment.require(not early, f"{early} calls failed that began before the service closed")
 
 
@@ -89,7 +89,7 @@ async def schema_change(environment: Environment) -> None:
 
 
 async def migrators(environment: Environment) -> None:
-    """two migrations at once; one killed halfway, and another after it"""
+    """two migrations at the same time; then one killed halfway, and another started after it"""
     server = await environment.server()
     await server.execute("create database twice owner task_app")
     await server.execute("create database killed owner task_app")

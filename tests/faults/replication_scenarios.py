@@ -44,7 +44,7 @@ async def failover_sync(environment: Environment) -> None:
 
 
 async def failover_async(environment: Environment) -> None:
-    """the same with a standby that lags: acknowledged writes are lost, and the checker must detect it"""
+    """the same with an asynchronous standby that lags: acknowledged writes are lost, and the checker must detect it"""
     primary = await environment.server()
     proxy = await environment.proxy(primary)
     standby = await environment.standby(primary, proxy.port)

@@ -19,7 +19,7 @@ CANCEL: LiteralString = f"select pg_cancel_backend(pid) from ({BACKENDS} and sta
 
 
 async def backend_killed(environment: Environment) -> None:
-    """kill -9 of one backend: PostgreSQL restarts all"""
+    """kill -9 of one backend: PostgreSQL restarts all backends"""
     server, load = await environment.usual()
     os.kill((await server.backends())[-1], signal.SIGKILL)
     await asyncio.sleep(0.1)
@@ -46,8 +46,7 @@ async def cancel_storm(environment: Environment) -> None:
     server, load = await environment.usual()
     before = set(await server.backends())
     cancelled = 0
-    async with await server.session() as session, await server.session() as blocker, blocker.transaction():
-        await blocker.execute("lock table tasks in share row exclusive mode")  # reads are not blocked, writes are
+    async with await server.session() as session, server.locked("share row exclusive"):  # blocks only writes
         for _ in range(30):
             await asyncio.sleep(0.1)
             cancelled += len(await (await session.execute(CANCEL)).fetchall())
@@ -90,7 +89,7 @@ async def frozen_server(environment: Environment) -> None:
 
 
 async def frozen_backend(environment: Environment) -> None:
-    """the last used backend frozen for 3 s: only its own calls are slow"""
+    """the most recently used backend frozen for 3 s: only the calls on its connection are slow"""
     server, load = await environment.usual()
     async with await server.session() as session:
         while True:  # until it is idle, without a lock that other backends need

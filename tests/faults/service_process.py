@@ -1,10 +1,9 @@
-"""The service as in production: a separate process, configured by its environment."""
+"""The service of a scenario: a separate process, as in production."""
 
 import asyncio
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -12,20 +11,21 @@ from uuid import UUID, uuid4
 import msgspec
 import psutil
 
-from service.settings import ROOT, read_settings
-from tests.faults.client import Answer, Caller
+from service.settings import read_settings
+from tests.faults.client import Caller, TimedAnswer
 from tests.ports import free_port
+from tests.service_process import start_service, workers_of
 
 DEFAULTS = {
     "JWT_SECRET": "the secret of the fault scenarios",
     "LOG_LEVEL": "warning",
-    "ACQUIRE_TIMEOUT": "0.5",  # these three are shorter than the defaults, so that faults outlast them sooner
+    "ACQUIRE_TIMEOUT": "0.5",  # these three are shorter than the defaults, so that the scenarios take less time
     "STATEMENT_TIMEOUT": "1",
     "SHUTDOWN_DELAY": "1",
 }
 
 PATIENCE = 15
-"""Seconds for it to start or stop."""
+"""Seconds that the service may take to start or stop."""
 
 
 class ServiceProcess:
@@ -36,18 +36,15 @@ class ServiceProcess:
         self.port = free_port()
         self.stopping = False
         self.callers: list[Caller] = []
-        self._environment = {"PATH": os.defpath, "PORT": str(self.port), **DEFAULTS, **settings}
+        self._environment = {"PORT": str(self.port), **DEFAULTS, **settings}
         self.settings = read_settings(self._environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._first_workers: set[int] = set()
 
     async def start(self) -> None:
-        """Start it, and return when it responds. Raises TimeoutError, or RuntimeError when it ends."""
-        command = [sys.executable, "-m", "service", "serve"]
+        """Return when the service responds. Raises TimeoutError, or RuntimeError when the process ends."""
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = start_service(self._environment, stdout=log, stderr=log, start_new_session=True)
         async with asyncio.timeout(PATIENCE):
             while len(self.workers()) < self.settings.workers or (await self.get("/livez")).status != 200:
                 if self._process.poll() is not None:
@@ -55,7 +52,7 @@ class ServiceProcess:
                 await asyncio.sleep(0.02)
         self._first_workers = set(self.workers())
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> TimedAnswer:
         """The response on a new connection."""
         caller = Caller(self.settings, self.port, uuid4())
         answer = await caller.call(path, "GET", path)
@@ -63,7 +60,7 @@ class ServiceProcess:
         return answer
 
     def caller(self, user_id: UUID | None = None) -> Caller:
-        """A user whose responses count: a new one without `user_id`."""
+        """A user whose responses the checker judges: a new user without `user_id`."""
         self.callers.append(Caller(self.settings, self.port, user_id or uuid4()))
         return self.callers[-1]
 
@@ -73,12 +70,7 @@ class ServiceProcess:
             return []
         if self.settings.workers == 1:
             return [self._process.pid]
-        found = []
-        for child in psutil.Process(self._process.pid).children():
-            with suppress(psutil.NoSuchProcess):  # a child may end meanwhile
-                if "spawn_main" in " ".join(child.cmdline()):
-                    found.append(child.pid)
-        return found
+        return [worker.pid for worker in workers_of(self._process.pid)]
 
     @property
     def restarts(self) -> int:
@@ -86,7 +78,7 @@ class ServiceProcess:
         return 0 if self.stopping else len(self._first_workers.difference(self.workers()))
 
     def errors(self) -> list[str]:
-        """The errors that it logged: message, type and last frame."""
+        """The errors in its log: message, type and last frame."""
         lines = (msgspec.json.decode(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{"))
         logged = (line for line in lines if line["level"] == "error")
         return sorted({f"{line['message']} {line.get('error')} {line.get('frames', [''])[-1]}" for line in logged})
@@ -102,11 +94,11 @@ class ServiceProcess:
             self._process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> int:
-        """Wait for its end. Returns the exit status. Raises subprocess.TimeoutExpired."""
+        """Wait for the end of the process. Returns its exit status. Raises subprocess.TimeoutExpired."""
         return await asyncio.to_thread(self._process.wait, PATIENCE) if self._process else 0
 
     async def close(self) -> None:
-        """Kill it and its workers."""
+        """Kill the service and its workers."""
         for caller in self.callers:
             caller.close()
         if self._process:

@@ -1,4 +1,4 @@
-"""The checker of `make faults` detects what it must. The scenarios take minutes and are not tests."""
+"""The checker of `make faults` detects broken promises. The scenarios take minutes and are not tests."""
 
 import asyncio
 import json
@@ -6,21 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.client import Answer, p99
+from tests.faults.client import TimedAnswer, p99
 from tests.faults.crowd import Crowd
 from tests.faults.journal import Journal
 from tests.faults.pool_scenarios import served
 from tests.faults.service_process import ServiceProcess
 from tests.serving import UNKNOWN
 
+PROBLEM_HEADERS = {"content-type": "application/problem+json", "retry-after": "1"}
 
-def answer(status: int, type: str = "about:blank") -> Answer:
+
+def timed(status: int, headers: dict[str, str], body: bytes, ended: float = 1) -> TimedAnswer:
+    return TimedAnswer(status, headers, body, operation="create_task", began=0, ended=ended)
+
+
+def answer(status: int, type: str = "about:blank", ended: float = 1) -> TimedAnswer:
     problem = {"type": type, "title": "", "status": status, "detail": ""}
-    fields = {"content-type": "application/problem+json", "retry-after": "1"}
-    return Answer("create_task", 0, 1, status, fields, json.dumps(problem).encode())
+    return timed(status, PROBLEM_HEADERS, json.dumps(problem).encode(), ended)
 
 
-DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), Answer("create_task", 0, 1)
+DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), timed(0, {}, b"")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ DONE, MAYBE, REFUSED, NOTHING = answer(201), answer(503, UNKNOWN), answer(503), 
     ],
 )
 def test_journal_compares_the_table_with_the_responses(
-    response: Answer, titles: list[str], lost: int, twice: int, undeclared: int
+    response: TimedAnswer, titles: list[str], lost: int, twice: int, undeclared: int
 ) -> None:
     journal = Journal()
     journal.note("a", "a", response)
@@ -71,9 +76,10 @@ def test_journal_counts_acknowledged_tasks_that_are_missing() -> None:
 
 def test_problem_is_none_without_type_status_or_retry_after() -> None:
     assert answer(503).problem
-    assert Answer("get_task", 0, 1, 503, {"content-type": "text/plain"}, answer(503).body).problem is None
-    assert Answer("get_task", 0, 1, 503, {"content-type": "application/problem+json"}, answer(503).body).problem is None
-    assert Answer("get_task", 0, 1, 500, answer(503).fields, answer(503).body).problem is None
+    body = answer(503).body
+    assert timed(503, {"content-type": "text/plain"}, body).problem is None
+    assert timed(503, {"content-type": "application/problem+json"}, body).problem is None
+    assert timed(500, PROBLEM_HEADERS, body).problem is None
 
 
 async def test_crowd_keeps_its_rate_without_responses(tmp_path: Path) -> None:
@@ -96,13 +102,10 @@ async def test_crowd_keeps_its_rate_without_responses(tmp_path: Path) -> None:
 
 
 def test_served_counts_successes_within_the_period() -> None:
-    def ended(moment: float, status: int) -> Answer:
-        return Answer("create_task", 0, moment, status)
-
-    answers = [ended(9, 201), ended(10, 201), ended(11, 503), ended(11, 201), ended(12, 201)]
+    answers = [answer(status, ended=ended) for ended, status in ((9, 201), (10, 201), (11, 503), (11, 201), (12, 201))]
 
     assert served(answers, 10, 2) == 1
 
 
 def test_p99_is_the_99th_percentile() -> None:
-    assert p99(Answer("create_task", 0, seconds) for seconds in range(200)) == 198
+    assert p99(answer(200, ended=seconds) for seconds in range(200)) == 198

@@ -22,7 +22,7 @@ KINDS: dict[str, tuple[Callable[[Target, Tally, int, int], None], int]] = {
     "bodies": (bodies.fuzz, 6000),
     "messages": (messages.fuzz, 4000),
 }
-"""The kinds of input, and the least number of cases of each."""
+"""The kinds of input, and the minimum number of cases of each."""
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.kinds) - set(KINDS):
         parser.error(f"no such kind: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes are stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the context managers stop the processes
     print(f"seed {given.seed}")
     print(COLUMNS.format(*HEADINGS))
     began = time.monotonic()

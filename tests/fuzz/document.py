@@ -11,11 +11,11 @@ from tests.hostile.target import Target
 from tests.wire import Address
 
 EXAMPLES = 60
-"""For each operation in a pass. With more, the lists of the pass's user would grow too long."""
+"""Examples for each operation in a pass. With more, the lists of the pass's user become too long."""
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
-    """Passes with a new user each, until there are enough cases. In the last one the path has any user's id."""
+    """Run passes, each with a new user, until there are enough cases. In the last pass the paths have any user's id."""
     users = 0
     while tally.cases < cases and not tally.failures:
         users += 1
@@ -25,14 +25,14 @@ def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
 
 
 def one_pass(address: Address, tally: Tally, seed: int, authorization: str, parameters: dict[str, str]) -> None:
-    """Examples, coverage, fuzzing and sequences of calls, once each."""
+    """Run schemathesis once: examples, coverage, fuzzing and sequences of calls."""
     config = SchemathesisConfig.from_dict(
         {
             "seed": seed,
             "headers": {"Authorization": authorization},
             "parameters": parameters,
             "generation": {"max-examples": EXAMPLES, "database": "none"},
-            # no schema can say to which list a cursor belongs, or which task has used an idempotency key
+            # a schema cannot express to which list a cursor belongs, or which task has used an idempotency key
             "checks": {"positive_data_acceptance": {"enabled": False}},
         }
     )

@@ -1,4 +1,4 @@
-"""Messages: good requests with bytes changed, left out and put in between, on connections of their own."""
+"""Messages: valid requests with bytes changed, removed and inserted, each on a new connection."""
 
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ PIECES = [
 
 @st.composite
 def mangled(draw: st.DrawFn, good: list[bytes]) -> bytes:
-    """Up to three requests in a row, with up to four changes."""
+    """Up to three requests, one after the other, with up to four changes."""
     data = b"".join(draw(st.lists(st.sampled_from(good), min_size=1, max_size=3)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -28,7 +28,7 @@ def mangled(draw: st.DrawFn, good: list[bytes]) -> bytes:
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
-    """The response to each is not known; but every response is a documented one, and the connection ends."""
+    """Send each message. The expected response is unknown, but each response is documented, and the connection ends."""
     allowed = documented(target)[""] | {100}
     body = b'{"title": "x"}'
     good = [

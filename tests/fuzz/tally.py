@@ -23,7 +23,7 @@ class Tally:
         self.failures: list[str] = []
 
     def row(self) -> str:
-        """The line of the table."""
+        """The row of the table."""
         broken = sum(number for status, number in self.statuses.items() if status >= 500)
         answers = ", ".join(f"{status}: {number}" for status, number in sorted(self.statuses.items()))
         return COLUMNS.format(self.kind, self.cases, broken, len(self.failures), answers)
@@ -45,7 +45,7 @@ class Line:
             self._wire.__exit__()
 
     def ask(self, sent: bytes, documented: set[int]) -> Answer:
-        """The response to a request. Fails on an undocumented one, and without one for ten seconds."""
+        """The response to a request. Fails when it is not documented, or when there is none within ten seconds."""
         with ExitStack() as ending:
             wire = ending.enter_context(self._wire or Wire(self._address))
             self._wire = None
@@ -63,7 +63,7 @@ def assert_promised(answer: Answer, documented: set[int]) -> None:
     assert answer.status in documented, f"{answer.status} is not documented"
     assert answer.status < 500, answer.body
     if answer.status >= 400:
-        answer.refusal()
+        answer.problem_detail()
 
 
 def documented(target: Target) -> dict[str, set[int]]:

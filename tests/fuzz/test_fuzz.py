@@ -1,4 +1,4 @@
-"""The checks of `make fuzz` detect what they must; and a few cases of each kind."""
+"""The checks of `make fuzz` detect failures; and a few cases of each kind."""
 
 import json
 import time

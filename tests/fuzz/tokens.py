@@ -1,4 +1,4 @@
-"""Tokens: valid ones that were changed, and signed ones with any header and claims."""
+"""Tokens: valid tokens that were changed, and signed tokens with any header and claims."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def changed(draw: st.DrawFn, token: str) -> str:
 
 
 def fuzz(target: Target, tally: Tally, cases: int, seed: int) -> None:
-    """Half of the cases are a valid token that was changed, half are signed with the key that the service trusts."""
+    """Half of the cases are a changed valid token; half are any header and claims, signed with the trusted key."""
     allowed = documented(target)["list_tasks"]
     good = target.authorization(EVE).removeprefix("Bearer ")
     claims = {"sub": EVE, "exp": int(time.time()) + 3600}

@@ -16,7 +16,7 @@ COLUMNS = "{:>3}  {:<60} {:>8} {:>5}"
 
 def main() -> None:
     """Print both tables. Exits with status 1 on an unexpected response or a side effect."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes are stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the context managers stop the processes
     with (
         TemporaryDirectory() as folder,
         embedded_postgres(Path(folder, "postgres"), {"fsync": "off"}) as url_of,
@@ -47,7 +47,7 @@ def send(heading: str, rows: list[Row], target: Target) -> bool:
     state = target.state()
     print(f"\n{len(rows)} inputs, {wrong} unexpected responses. Memory growth when sent again: {grown:.0f} MB.")
     if state == target.state_at_start:
-        print("Unchanged: no connection in use, the other user's tasks, no error logged.")
+        print("Unchanged: no request is queued, the other user's tasks are the same, and no error was logged.")
     else:
         print(f"CHANGED: {state}")
     return not wrong and state == target.state_at_start and abs(grown) < 10

@@ -18,9 +18,9 @@ TEXTS = [
 """Texts with a meaning in other languages. They are stored unchanged."""
 
 
-def post(what: str, status: int, body: bytes | str, *fields: str) -> Row:
+def post(what: str, status: int, body: bytes | str, *headers: str) -> Row:
     """A body for create_task."""
-    return call(what, status, "POST", "{tasks}", *fields, body=body if isinstance(body, bytes) else body.encode())
+    return call(what, status, "POST", "{tasks}", *headers, body=body if isinstance(body, bytes) else body.encode())
 
 
 def title(what: str, status: int, text: str) -> Row:

@@ -5,9 +5,9 @@ from tests.hostile.row import Row, call
 TASK = b'{"title": "x"}'
 
 
-def post(what: str, status: int, *fields: str, body: bytes = TASK) -> Row:
-    """A create_task request whose fields say how long its body is."""
-    return call(what, status, "POST", "{tasks}", *fields, body=body)
+def post(what: str, status: int, *headers: str, body: bytes = TASK) -> Row:
+    """A create_task request. Its headers give the length of the body."""
+    return call(what, status, "POST", "{tasks}", *headers, body=body)
 
 
 def chunked(what: str, status: int, body: bytes) -> Row:
@@ -18,8 +18,8 @@ def raw(what: str, status: int, sent: bytes) -> Row:
     return Row(what, status, lambda _: sent)
 
 
-def get(what: str, status: int, *fields: str, method: str = "GET", path: str = "{tasks}") -> Row:
-    return call(what, status, method, path, *fields)
+def get(what: str, status: int, *headers: str, method: str = "GET", path: str = "{tasks}") -> Row:
+    return call(what, status, method, path, *headers)
 
 
 CHUNK = b"e\r\n" + TASK + b"\r\n0\r\n\r\n"

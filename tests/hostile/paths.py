@@ -6,8 +6,8 @@ from tests.tokens import ADA
 from tests.wire import request
 
 
-def get(what: str, status: int, path: str, *fields: str) -> Row:
-    return call(what, status, "GET", path, *fields)
+def get(what: str, status: int, path: str, *headers: str) -> Row:
+    return call(what, status, "GET", path, *headers)
 
 
 ROWS = [

@@ -8,7 +8,7 @@ from tests.hostile.target import Target
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`sent` makes the bytes to send; `method` says whether the response has a body."""
+    """`sent` makes the bytes to send. With `method` HEAD, the response has no body."""
 
     what: str
     status: int
@@ -16,10 +16,10 @@ class Row(msgspec.Struct, frozen=True):
     method: str = "GET"
 
 
-def call(what: str, status: int, method: str, path: str, *fields: str, body: bytes = b"") -> Row:
-    """A request with a valid token of Eve's. `path` may contain attributes of the target, as {tasks}."""
+def call(what: str, status: int, method: str, path: str, *headers: str, body: bytes = b"") -> Row:
+    """A request with a valid token of Eve. `path` may contain names of attributes of the target, such as {tasks}."""
 
     def sent(target: Target) -> bytes:
-        return target.authorized(method, path.format_map(vars(target)), *fields, body=body)
+        return target.authorized(method, path.format_map(vars(target)), *headers, body=body)
 
     return Row(what, status, sent, method)

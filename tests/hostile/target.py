@@ -1,8 +1,5 @@
 """The service in a separate process, with two users, one of them hostile."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +9,8 @@ from typing import Any
 import msgspec
 import psutil
 
-from service.settings import ROOT
 from tests.ports import free_port, listens
+from tests.service_process import start_service
 from tests.serving import until
 from tests.tokens import ADA, Signer, claims, credentials
 from tests.wire import Address, Answer, Wire, request
@@ -33,12 +30,12 @@ class Target:
     ) -> None:
         self.address = address
         self.memory = memory
-        """Its resident set, in bytes."""
+        """The resident memory of the service, in bytes."""
         self.errors = errors
-        """The lines that it has logged, without refused /readyz requests."""
+        """The lines of its log, without refused /readyz requests."""
         self.signer = signer
         self.named = {name: f'"{value}"' for name, value in named.items()}
-        until(lambda: self.answers() and self.ask(request("GET", "/readyz")).status == 200)
+        until(lambda: listens(self.address[1]) and self.ask(request("GET", "/readyz")).status == 200)
         self.tasks = f"/api/{EVE}/tasks"
         self.task = self._task(EVE)
         self.adas_task = self._task(ADA)
@@ -48,28 +45,25 @@ class Target:
         self.adas_cursor = page.headers["link"].partition("cursor=")[2].partition(">")[0]
         self.state_at_start = self.state()
 
-    def answers(self) -> bool:
-        return listens(self.address[1])
-
     def ask(self, sent: bytes, method: str = "GET") -> Answer:
         """The first response to `sent`, on a new connection."""
         with Wire(self.address) as wire:
             return wire.send(sent).answer(method)
 
     def claims(self, **changes: str | None) -> str:
-        """The claims of a valid token of Eve's, with `changes`."""
+        """The claims of a valid token of Eve, with `changes`."""
         return claims(**{"sub": f'"{EVE}"', **self.named, **changes})
 
     def authorization(self, user: str) -> str:
-        """The Authorization header with a valid token of the user's."""
+        """The Authorization header with a valid token of the user."""
         return credentials(self.signer, payload=self.claims(sub=f'"{user}"')).decode()
 
-    def authorized(self, method: str, path: str, *fields: str, user: str = EVE, body: bytes = b"") -> bytes:
-        """A request with a valid token of the user's."""
-        return request(method, path, f"Authorization: {self.authorization(user)}", *fields, body=body)
+    def authorized(self, method: str, path: str, *headers: str, user: str = EVE, body: bytes = b"") -> bytes:
+        """A request with a valid token of the user."""
+        return request(method, path, f"Authorization: {self.authorization(user)}", *headers, body=body)
 
     def state(self) -> dict[str, Any]:
-        """Ada's tasks, the waiting requests when no connection is in use, and the logged errors."""
+        """The logged errors, Ada's tasks, and the queued requests once no database connection is in use."""
         tasks = self.ask(self.authorized("GET", f"/api/{ADA}/tasks", user=ADA)).body
         pool: dict[str, int] = {}
 
@@ -90,19 +84,16 @@ class Target:
 def target(signer: Signer, named: dict[str, str], **environment: str) -> Iterator[Target]:
     """Start the service as in production. `named` are the `iss` and `aud` of its tokens."""
     address = ("127.0.0.1", free_port())
-    given = {"PATH": os.environ["PATH"], "PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"}
-    few_files = ["sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh"]
-    command = [*few_files, sys.executable, "-m", "service", "serve"]
-    with (
-        NamedTemporaryFile() as log,
-        subprocess.Popen(command, cwd=ROOT, env=given | environment, stdout=log) as process,
-    ):
+    given = {"PORT": str(address[1]), "SHUTDOWN_DELAY": "0", "LOG_LEVEL": "error"} | environment
+    few_files = ("sh", "-c", f'ulimit -Sn {FILES}; exec "$@"', "sh")
+    with NamedTemporaryFile() as log, start_service(given, *few_files, stdout=log) as process:
         try:
             memory = psutil.Process(process.pid).memory_info
 
             def errors() -> str:
                 lines = Path(log.name).read_text().splitlines()
-                return "\n".join(line for line in lines if '"operation":"readyz"' not in line)  # it was asked too early
+                # the first probes of /readyz are refused, because the service is not ready yet
+                return "\n".join(line for line in lines if '"operation":"readyz"' not in line)
 
             yield Target(address, lambda: memory().rss, errors, signer, **named)
         finally:

@@ -1,4 +1,4 @@
-"""Hostile inputs get the expected responses and leave no trace. The tables are in this folder."""
+"""Hostile inputs get the expected responses and change nothing. The tables are in this folder."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def assert_answer(row: Row, target: Target) -> None:
     answer = target.ask(row.sent(target), row.method)
     assert answer.status == row.status, answer
     if answer.status >= 400:
-        assert answer.refusal()
+        assert answer.problem_detail()
         assert (answer.status == 401) == ("www-authenticate" in answer.headers)
         assert (answer.status == 405) == ("allow" in answer.headers)
     assert b"evil" not in repr(answer).encode()
@@ -63,7 +63,7 @@ def test_hostile_key_ids_share_their_fetches(issued: Target, issuer: JwksServer)
             kid = header_text(STRANGER, kid=f'"key-{number}"')
             wire.send(request("GET", issued.tasks, f"Authorization: {credentials(STRANGER, kid).decode()}"))
         assert {wire.answer().status for wire in wires} == {401}
-    assert issuer.fetches <= before + 2  # the second for requests that came during the first
+    assert issuer.fetches <= before + 2  # the second serves the requests that arrived during the first
 
 
 @pytest.mark.parametrize("text", TEXTS)

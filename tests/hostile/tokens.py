@@ -1,4 +1,4 @@
-"""Hostile tokens. Each is signed with the key that the service trusts, unless the row says otherwise."""
+"""Hostile tokens. Each is signed with the key that the service trusts, unless its row names another key."""
 
 import hmac
 import json
@@ -25,7 +25,7 @@ from tests.wire import request
 
 
 def authorization(what: str, value: Callable[[Target], bytes | str], status: int = 401) -> Row:
-    """A call with this for its Authorization."""
+    """A request with this value of the Authorization header."""
 
     def sent(target: Target) -> bytes:
         text = value(target)
@@ -37,7 +37,7 @@ def authorization(what: str, value: Callable[[Target], bytes | str], status: int
 
 
 def form(what: str, change: Callable[[bytes], bytes], status: int = 401) -> Row:
-    """A good token, changed after it was signed."""
+    """A valid token that is changed after it was signed."""
     return authorization(what, lambda target: b"Bearer " + change(good(target)), status)
 
 
@@ -47,8 +47,8 @@ def header(what: str, status: int = 401, **changes: str | None) -> Row:
     )
 
 
-def bringing_its_key(target: Target) -> bytes:
-    """Signed by a stranger, whose key is in the header."""
+def with_embedded_key(target: Target) -> bytes:
+    """A token that is signed with an unknown key, which its header contains."""
     return credentials(STRANGER, header_text(STRANGER, jwk=json.dumps(STRANGER.jwk)), target.claims())
 
 
@@ -65,12 +65,12 @@ def good(target: Target) -> bytes:
 
 
 def twice(target: Target) -> bytes:
-    fields = [f"Authorization: Bearer {good(target).decode()}"] * 2
-    return request("GET", target.tasks, *fields)
+    headers = [f"Authorization: Bearer {good(target).decode()}"] * 2
+    return request("GET", target.tasks, *headers)
 
 
 def confused(public: bytes) -> Callable[[Target], bytes]:
-    """Signed with HMAC, and a public key for its secret."""
+    """A token that is signed with HMAC, with the public key as its secret (algorithm confusion)."""
 
     def value(target: Target) -> bytes:
         head = header_text(target.signer, alg='"HS256"')
@@ -117,7 +117,7 @@ ROWS = [
     header("17 jku, ignored", 200, jku='"http://127.0.0.1:1/jwks"'),
     header("17 x5u, ignored", 200, x5u='"http://127.0.0.1:1/x5u"'),
     header("17 jwk, ignored", 200, jwk=json.dumps(STRANGER.jwk)),
-    authorization("17 jwk of the signer", bringing_its_key),
+    authorization("17 jwk of the signer", with_embedded_key),
     header("18 crit", crit='["exp"]'),
     header("18 crit empty", crit="[]"),
     header("19 b64 false", b64="false", crit='["b64"]'),
@@ -182,4 +182,4 @@ ISSUER_ROWS = [
     claim("25 iss longer", iss='"https://id.example/"'),
     claim("25 iss absent", iss=None),
 ]
-"""For the one that trusts an issuer's keys, and its name."""
+"""For a service that trusts an issuer's keys and checks its name."""

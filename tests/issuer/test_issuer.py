@@ -1,4 +1,4 @@
-"""The tokens of a real issuer: better-auth, whose keys the service reads from its JWKS, with each of its algorithms.
+"""The service accepts the tokens of better-auth, a real issuer with a JWKS endpoint, for each of its algorithms.
 
 `make issuer` runs this; it needs Node, and is not part of `make test`.
 """
@@ -27,7 +27,7 @@ NAMESPACE = "7c0a5a0e-52f5-4d6b-9f0e-1f1f3c1d0a00"
 
 @contextmanager
 def better_auth(algorithm: str = "EdDSA", ids: str = "uuid", rotation: str = "") -> Iterator[str]:
-    """The address of a better-auth without users."""
+    """Run a better-auth server without users. Yields its address."""
     command = ["node", str(HERE / "issuer.mjs"), algorithm, ids, rotation]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -38,7 +38,7 @@ def better_auth(algorithm: str = "EdDSA", ids: str = "uuid", rotation: str = "")
 
 
 class Browser:
-    """A page of a user who has signed up."""
+    """The session of a user that has signed up."""
 
     def __init__(self, issuer: str, name: str) -> None:
         account = {"name": name, "email": f"{name}@example.com", "password": "correct horse battery"}
@@ -65,7 +65,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @contextmanager
 def trusting(issuer: str, database: str, **more: str) -> Iterator[Api]:
-    """The service with the recipe of docs/tokens.md."""
+    """The service with the settings that docs/tokens.md recommends."""
     settings = {"jwks_url": f"{issuer}/api/auth/jwks", "jwt_issuer": issuer, "jwt_audience": issuer, "jwt_secret": ""}
     with serving(database_url=database, **settings | more) as api:
         yield api

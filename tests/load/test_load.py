@@ -1,4 +1,4 @@
-"""The command line of the load, and the soak: its samples of a real service and its verdict on made-up runs."""
+"""The command line of the load tests; the soak test: samples of a real service, and the verdict on invented runs."""
 
 import time
 from argparse import ArgumentTypeError, Namespace
@@ -28,7 +28,7 @@ def test_soak_samples_memory_connections_and_descriptors(database: str) -> None:
 
 
 def run(**leak: float) -> list[Sample]:
-    """Thirty samples of a service that warms up for the first of ten minutes, and leaks so much a minute."""
+    """Thirty samples over ten minutes of a service that warms up in the first minute. `leak` is its growth a minute."""
     settled = {"memory": 80.0, "connections": 5.0, "descriptors": 30.0}
     return [
         Sample(minutes, **{name: held + leak.get(name, 0) * minutes - (minutes < 1) for name, held in settled.items()})

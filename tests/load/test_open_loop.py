@@ -1,4 +1,4 @@
-"""The open loop: against the real service, and against one that stalls."""
+"""The open loop: with the real service, and with a service that stalls."""
 
 import asyncio
 import signal
@@ -75,7 +75,7 @@ def gets(user: User) -> Iterator[Request]:
 
 
 async def test_open_loop_counts_the_wait_behind_a_late_answer() -> None:
-    """The service answers the first request when three more are due. Only the scheduled start shows their wait."""
+    """The service answers the first request when three more are due. The scheduled latency includes their wait."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     three_wait = asyncio.Event()
 

@@ -35,7 +35,7 @@ COMPRESSED = {"Accept-Encoding": "gzip, br"}
 
 
 def statuses(caller: Caller) -> tuple[str, dict[str, int]]:
-    """The tag that a client gets through the proxy, and the status of each operation that sends it back."""
+    """The entity tag that a client gets through the proxy, and the status of each operation that sends it back."""
     task_id = caller.create(title="x", description="y" * 3000).json()["id"]
     task = f"{caller.tasks}/{task_id}"
 

@@ -1,17 +1,16 @@
-"""Proxies that compress, each in front of the service: its program, its Debian package and its configuration."""
+"""Proxies that compress responses: the program, the Debian package and the configuration of each."""
 
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
 import msgspec
 
 from tests.ports import free_port
+from tests.serving import answers, until
 
 SBIN = "/usr/sbin:/usr/local/sbin"
 
@@ -135,9 +134,9 @@ def program(proxy: Proxy) -> str | None:
 
 @contextmanager
 def running(proxy: Proxy, service: int, folder: Path) -> Iterator[str]:
-    """The address of the proxy, in front of the service at port `service`."""
+    """Run the proxy in front of the service at port `service`. Yields the address of the proxy."""
     port = free_port()
-    folder.chmod(0o755)  # Apache and Varnish give up root
+    folder.chmod(0o755)  # Apache and Varnish run as another user when root starts them
     values = {"port": port, "service": service, "folder": folder, "file": folder / "configuration"}
     (folder / "configuration").write_text(proxy.configuration.format(**values))
     command = [str(program(proxy)), *(part.format(**values) for part in proxy.command)]
@@ -145,22 +144,11 @@ def running(proxy: Proxy, service: int, folder: Path) -> Iterator[str]:
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
-            wait_for(f"http://127.0.0.1:{port}/livez", lambda: process.poll() is None)
+            with suppress(AssertionError):
+                until(lambda: answers(port) or process.poll() is not None, 10)
+            if not answers(port):
+                raise SystemExit(f"error: {proxy.name} does not start:\n{(folder / 'output').read_text()}")
             yield f"http://127.0.0.1:{port}"
-        except TimeoutError:
-            raise SystemExit(f"error: {proxy.name} does not start:\n{(folder / 'output').read_text()}") from None
         finally:
             process.terminate()
             process.wait()
-
-
-def wait_for(address: str, alive: Callable[[], bool]) -> None:
-    """Return once the address answers. Raises TimeoutError when the program ends or 10 seconds have passed."""
-    deadline = time.monotonic() + 10
-    while alive() and time.monotonic() < deadline:
-        try:
-            httpx.get(address)
-            return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise TimeoutError

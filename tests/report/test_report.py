@@ -1,4 +1,4 @@
-"""The DBA's report, on a server with pg_stat_statements after every statement was run, and on one without."""
+"""The DBA's report, on a server with pg_stat_statements after requests, and on a server without the extension."""
 
 import json
 import os
@@ -109,8 +109,8 @@ def test_report_has_tables_connections_and_locks(used_database: str) -> None:
 
 def test_report_has_what_waits_for_a_lock(used_database: str) -> None:
     def wait() -> None:
-        with psycopg.connect(for_psycopg(used_database), application_name="waits") as connection:
-            connection.execute("lock table tasks in share mode")
+        with locked(f"{used_database}&application_name=waits", "share"):
+            pass
 
     def waiting() -> list[tuple[str, int]]:
         return [

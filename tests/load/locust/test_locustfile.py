@@ -77,7 +77,7 @@ def test_locust_smoke_passes_reports_and_deletes_what_it_created(
         "--shape smoke",
     ):
         assert fact in page
-    assert "window.templateArgs" in page  # locust's own report follows
+    assert "window.templateArgs" in page  # the report of locust itself follows
     assert rows("select count(*) from tasks") == [(0,)], done.stdout + done.stderr
 
 
@@ -147,12 +147,12 @@ def test_locust_does_not_judge_users_of_another_class(
     done = against(api, tokens, *files, *options, *users)
 
     assert done.stdout.splitlines()[-1] == verdict.format(shape[-1] if shape else "load"), done.stdout + done.stderr
-    assert re.search(r"^GET +/livez +\d+ +0\(", done.stderr, re.MULTILINE), done.stderr  # locust's own table
+    assert re.search(r"^GET +/livez +\d+ +0\(", done.stderr, re.MULTILINE), done.stderr  # a table of locust itself
     assert "Traceback" not in done.stderr
 
 
 def test_ci_example_runs_as_it_stands(api: Api, tokens: Path) -> None:
-    """All steps of the job for a deployment but the installation, with a shorter time and with wide bounds."""
+    """All steps of the job for a deployment except the installation, with a shorter time and with wide bounds."""
     for name in (".venv-load", "load"):
         (tokens.parent / name).symlink_to(ROOT / name)
     workflow = msgspec.yaml.decode((ROOT / "examples" / "ci" / "load-test.yml").read_bytes())
