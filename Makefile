@@ -1,5 +1,5 @@
-# Everything is set up in .venv and .data, here; `make help` lists the targets.
-# Paths are relative, and programs are run as modules, so that the folder may have spaces in its name and may be moved.
+# The targets install packages into .venv* and node_modules, and keep data in .data. `make help` lists the targets.
+# Paths are relative and programs run as modules, so that the folder's name may have spaces and the folder may be moved.
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev psql seed report frontend serve test browser docs-assets issuer check client client-check migrate rollback lock
@@ -15,60 +15,60 @@ help: ## list the targets
 
 install: .venv/dev ## set up .venv for development
 
-dev: .venv/dev ## serve on port 4000, on a PostgreSQL of its own (RELOAD=1: restart after each change)
+dev: .venv/dev ## serve on port 4000 with a PostgreSQL server of its own (RELOAD=1: restart after each change)
 	@$(RUN) service dev $(if $(RELOAD),--reload) $(if $(MIGRATE),--migrate)
 
-psql: .venv/dev ## open a shell on the database of `make dev` (ARGS="-c 'table tasks'": run one statement)
+psql: .venv/dev ## open psql on the database of `make dev` (ARGS="-c 'table tasks'": run one statement)
 	@$(RUN) service psql $(ARGS)
 
-seed: .venv/dev ## add example tasks to the database of `make dev` (YES=1: also if DATABASE_URL names it)
+seed: .venv/dev ## add example tasks to the database of `make dev` (YES=1: to the database of DATABASE_URL)
 	@$(RUN) service seed $(if $(YES),--yes)
 
-report: .venv/dev ## show what statements and tables cost in the database of `make dev` or DATABASE_URL (ARGS=--html)
+report: .venv/dev ## report costs, plans and sizes in the database of `make dev` or DATABASE_URL (ARGS=--html: as a page)
 	@$(RUN) service report $(ARGS)
 
-frontend: .venv/made examples/node_modules ## serve the example page on port 8080, beside `make dev` (ARGS="--port 8081": there; needs Node 20 or later)
+frontend: .venv/made examples/node_modules ## serve the example page on port 8080 while `make dev` runs (ARGS="--port 8081": on that port; needs Node 20+)
 	@npm --prefix examples run --silent build
 	@$(RUN) examples.frontend.serve $(ARGS)
 
-serve: .venv/run ## serve as in production: settings from the environment alone
+serve: .venv/run ## serve as in production, with settings from the environment only
 	@$(RUN) service serve
 
-# The tests start Python some hundred times: without bytecode files, each start would compile every module.
-test: .venv/test ## run the tests, on a PostgreSQL of their own (ARGS="-k name": some of them)
+# The tests start Python about a hundred times. Without bytecode files, each start would compile every module.
+test: .venv/test ## run the tests on a PostgreSQL server of their own (ARGS="-k NAME": only tests with NAME in their name)
 	@PYTHONDONTWRITEBYTECODE= $(RUN) pytest --numprocesses 4 --dist worksteal $(ARGS)
 
-bench: .venv/dev .venv-bench/made ## measure what a request costs, here and in other designs (ARGS="--help": how)
+bench: .venv/dev .venv-bench/made ## measure processor time per request, and compare other implementations (ARGS=--help)
 	@$(RUN) bench $(ARGS)
 
-scale: .venv/dev ## measure each statement on ten million tasks, in some 15 minutes (ARGS="--tasks 400000": fewer)
+scale: .venv/dev ## measure each statement on ten million tasks, in about 15 minutes (ARGS="--tasks 400000": fewer tasks)
 	@$(RUN) bench.scale $(ARGS)
 
-load: .venv/dev .venv-load/made ## locust: 50 users for one minute; fails on errors or a slow p95 (ARGS="--help")
+load: .venv/dev .venv-load/made ## locust: 50 users for one minute; fails on errors or a slow p95 (ARGS=--help)
 	@$(RUN) load $(ARGS)
 
-load-check: .venv/test .venv-load/made ## run the tests of load/locustfile.py, with the real locust
+load-check: .venv/test .venv-load/made ## test load/locustfile.py with the real locust
 	@$(RUN) pytest tests/load/locust $(ARGS)
 
 soak: .venv/dev .venv-load/made ## locust: 50 users for ten minutes; fails when memory, connections or open files grow
 	@$(RUN) load --shape soak $(ARGS)
 
-faults: .venv/test ## break what the service stands on, and see what it promises hold (ARGS="crash_restart": that)
+faults: .venv/test ## inject faults and check the service's promises (ARGS=crash_restart: only that fault)
 	@$(RUN) tests.faults $(ARGS)
 
-hostile: .venv/test ## send every hostile input that is known, and show the answer expected and the one that came
+hostile: .venv/test ## send every known hostile input; print the expected and the actual status
 	@$(RUN) tests.hostile
 
-fuzz: .venv/test ## try 20,000 inputs that nobody wrote, in a few minutes (ARGS="--seed 1": the same again)
+fuzz: .venv/test ## send 20,000 generated inputs, in a few minutes (ARGS="--seed 1": repeat a run)
 	@$(RUN) tests.fuzz $(ARGS)
 
-compat: .venv/check .venv-load/made ## run the tests with the oldest and newest allowed releases, and on each Python (ARGS="python-3.12")
+compat: .venv/check .venv-load/made ## run the tests with the oldest and newest allowed releases, and on each Python (ARGS=python-3.12: only that)
 	@$(RUN) tests.compat $(ARGS)
 
-issuer: .venv/test tests/issuer/node_modules ## live a task's life with tokens of better-auth (needs Node 20 or later)
+issuer: .venv/test tests/issuer/node_modules ## test the operations with tokens of better-auth (needs Node 20+)
 	@$(RUN) pytest tests/issuer $(ARGS)
 
-browser: .venv/browser examples/node_modules tests/browser/node_modules ## click through the pages in Chromium (needs it, and Node 20 or later)
+browser: .venv/browser examples/node_modules tests/browser/node_modules ## test the pages in Chromium (needs Chromium and Node 20+)
 	@npm --prefix examples run --silent build
 	@$(RUN) pytest tests/browser $(ARGS)
 
@@ -80,32 +80,32 @@ check: .venv/check ## check the format, style, types and imports of Python, and 
 	.venv/bin/squawk migrations/*.sql
 	$(RUN) pytest --quiet tests/test_imports.py
 
-docs-assets: tests/browser/node_modules ## copy Swagger UI into /docs, in the release that tests/browser/package.json names
+docs-assets: tests/browser/node_modules ## copy the release of Swagger UI in tests/browser/package.json into the service
 	cp $(addprefix tests/browser/node_modules/swagger-ui-dist/,$(notdir $(wildcard service/api/openapi/swagger_ui/*))) service/api/openapi/swagger_ui/
 
-client: .venv/dev examples/node_modules ## write the API's types for TypeScript, and check the examples by them
+client: .venv/dev examples/node_modules ## write the API's types for TypeScript, and compile the examples with them (needs Node 20+)
 	@$(RUN) service openapi | npm --prefix examples run --silent types
 	@npm --prefix examples run --silent check
 
-client-check: .venv/test .venv-client/made examples/node_modules tests/client/node_modules ## try the clients and the linters that read /openapi.json (needs Node 20 or later)
+client-check: .venv/test .venv-client/made examples/node_modules tests/client/node_modules ## test the clients with a running service, and lint its OpenAPI document (needs Node 20+)
 	@npm --prefix examples run --silent build
 	@$(RUN) tests.client
 
-proxies: .venv/browser examples/node_modules ## edit tasks through real proxies that compress (Debian; needs Chromium, and Node 20 or later)
+proxies: .venv/browser examples/node_modules ## test edits through proxies that compress (needs Debian, Chromium and Node 20+)
 	@npm --prefix examples run --silent build
 	@$(RUN) tests.proxies
 
-deploy-check: .venv/test .venv-deploy/made ## check each file of deploy/ by its tool, and run the proxies and Prometheus (Debian)
+deploy-check: .venv/test .venv-deploy/made ## check each file of deploy/ with its tool, and run the proxies and Prometheus (needs Debian)
 	@.venv-deploy/bin/python -m tests.deploy.check
 	@$(RUN) pytest tests/deploy -rP $(ARGS)
 
-migrate: .venv/run ## bring the database of DATABASE_URL up to date
+migrate: .venv/run ## apply the missing migrations to the database of DATABASE_URL
 	@$(RUN) service migrate
 
-rollback: .venv/run ## take back its last migration
+rollback: .venv/run ## undo the last migration of the database of DATABASE_URL
 	@$(RUN) service rollback
 
-lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its newest)
+lock: .venv/check ## lock the packages of pyproject.toml by hash (ARGS=--upgrade: the newest releases)
 	$(LOCK) $(ARGS) --group check --output-file requirements/check.txt
 	$(LOCK) --constraints requirements/check.txt --output-file requirements/run.txt
 	for group in dev test browser; do \
@@ -115,9 +115,9 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 		$(COMPILE) --constraints requirements/check.txt --group $$group --output-file requirements/$$group.txt || exit; \
 	done
 
-# .venv/dev says that what requirements/dev.txt names is installed; each of run, dev,
-# test, browser and check holds the one before, which then counts as installed too.
-# The umask: when root installs, another user runs PostgreSQL's programs.
+# .venv/dev is a stamp: the packages of requirements/dev.txt are installed. Each of the groups run, dev, test, browser and
+# check includes the groups before it, so installing one touches the stamps of all before it.
+# The umask lets other users read the packages: if root runs make, PostgreSQL's programs run as another user.
 .venv/%: requirements/%.txt .venv/made
 	@echo "Installing $< into .venv ..."
 	@umask 022 && $(RUN) pip install -qq --disable-pip-version-check --require-hashes -r $<
@@ -129,13 +129,14 @@ lock: .venv/check ## lock what pyproject.toml asks for (ARGS=--upgrade: at its n
 	@echo "Installing $< into $@ ..."
 	@npm --prefix $* ci --no-audit --no-fund --loglevel=error && touch $@
 
-# What the service is compared with, or put under load by, never touches its own packages.
+# The benchmarks, the load tests and the client and deployment checks have environments of their own, so that their
+# packages cannot change the service's.
 .venv-%/made: requirements/%.txt .venv/made
 	@echo "Installing $< into $(@D) ..."
 	@umask 022 && $(RUN) venv --clear $(@D) && \
 		$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $< && touch $@
 
-# The first Python that is new enough. Debian keeps what `venv` needs in a package of its own.
+# Use the first Python of at least 3.11. On Debian, the module venv needs a separate package.
 .venv/made:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \

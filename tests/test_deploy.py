@@ -1,4 +1,4 @@
-"""The figures in the files of deploy/: they fit each other, and the settings. `make deploy-check` runs the files."""
+"""The numbers in deploy/ are consistent with each other and the settings. `make deploy-check` runs these files."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ UNIT = (DEPLOY / "systemd" / "task-service.service").read_text()
 DEFAULTS = {field.name.upper(): field.default for field in msgspec.structs.fields(Settings)}
 
 LOG_SECONDS = 1
-"""For the last lines of the log, at the stop."""
+"""Time to write the last lines of the log at the stop."""
 
 
 def figure(pattern: str, text: str) -> float:
