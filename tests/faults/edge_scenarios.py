@@ -145,7 +145,8 @@ async def unfinished_bodies(environment: Environment) -> None:
         refused = sum(is_refused(client) for client in sockets)
     await load.healed()
     environment.notes.append(f"memory grew by {grown:.0f} MB, {refused} of {BODIES} refused with 503")
-    environment.require(grown < 120, "memory grows by more than 120 MB")
+    # 105 to 122 MB: 32 MiB of bodies, and what the allocator keeps of larger ones. Without the limit it is 325 MB.
+    environment.require(grown < 160, "memory grows by more than 160 MB")
     environment.require(all(answer.succeeded for answer in load.answers), "calls of others fail")
 
 
