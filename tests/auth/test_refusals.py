@@ -1,8 +1,6 @@
 """Refused tokens over HTTP: the response, the count and the log line. And readiness before the keys are read."""
 
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,9 +11,9 @@ import pytest
 
 from service.auth.errors import REASONS, InvalidToken
 from service.auth.refusals import RefusalLog
-from service.settings import ROOT
 from tests.jwks_server import JwksServer
 from tests.ports import free_port
+from tests.service_process import start_service
 from tests.serving import SECRET, Api, answers, http_client, serving, until
 from tests.tokens import ED, ROTATED, STRANGER, Secret, claims, credentials, header_text, key_set
 
@@ -163,9 +161,8 @@ def test_serve_warns_once_of_a_key_set_without_issuer_and_audience(
     port = free_port()
     given = {"DATABASE_URL": "postgresql://127.0.0.1:1/none", "PORT": str(port), "SHUTDOWN_DELAY": "0"}
     given |= {"JWKS_FILE": str(tmp_path / "jwks.json"), "CURSOR_SECRET": "x" * 32}
-    command = [sys.executable, "-m", "service", "serve"]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=given | named, stdout=log, stderr=log)
+        process = start_service(given | named, stdout=log, stderr=log)
         try:
             until(lambda: answers(port), 20)
         finally:

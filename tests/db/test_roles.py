@@ -333,7 +333,7 @@ def test_roles_do_not_change_the_users_of_another_service(empty_database: str, n
 
 
 def test_roles_need_no_superuser(postgres: Postgres, names: dict[str, str]) -> None:
-    """As at hosts where nobody is one."""
+    """On a hosted server, no role of the customer is a superuser."""
     host, name = f"test_{secrets.token_hex(3)}", f"test_{secrets.token_hex(3)}"
     hosted = {role: f"{host}_{role}" for role in names}
     postgres.execute(f"create role {{}} login createrole password '{PASSWORD}'", host)

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,10 +16,11 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.settings import ROOT, SettingsError, read_settings
+from service.settings import SettingsError, read_settings
 from service.version import VERSION, commit
 from tests.database import locked
 from tests.ports import free_port, listens
+from tests.service_process import start_service
 from tests.serving import SECRET, Api, http_client, serving, until
 from tests.wire import Wire
 
@@ -234,8 +234,7 @@ def test_metrics_have_a_port_for_each_worker_and_its_replacement(database: str) 
         "WORKERS": "2",
         "SHUTDOWN_DELAY": "0",
     }
-    command = [sys.executable, "-m", "service", "serve"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as service:
+    with start_service(environment, stdout=subprocess.PIPE, text=True) as service:
         try:
             until(lambda: len(owners(service.pid, first)) == 2)
             before = owners(service.pid, first)
