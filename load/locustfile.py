@@ -420,9 +420,13 @@ def token_file(name: str) -> str:
 @events.init.add_listener
 def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
     options, RUN.runner = environment.parsed_options, runner
-    # Python raises KeyboardInterrupt in the greenlet that happens to run: a user would end without deleting its tasks.
-    interrupt = (gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
-    gevent.signal_handler(signal.SIGINT, *interrupt)
+    main = gevent.getcurrent()
+
+    def interrupt(*_: Any) -> None:
+        # Python would raise KeyboardInterrupt in the greenlet that runs: a user would end without deleting its tasks.
+        gevent.kill(main, KeyboardInterrupt)
+
+    signal.signal(signal.SIGINT, interrupt)
     runner.register_message("stage", lambda environment, msg, **_: on_stage(environment, msg.data))
     if isinstance(runner, WorkerRunner):
         runner.register_message("tokens", lambda msg, **_: set_tokens(msg.data))
@@ -450,7 +454,7 @@ def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
             begin(runner, PLAIN[0].name)
 
     if options.shape:
-        gevent.signal_handler(signal.SIGTERM, *interrupt)  # locust handles it only when a shape has ended
+        signal.signal(signal.SIGTERM, interrupt)  # locust replaces it, in headless mode when the shape has ended
         # Without these, locust would take 1 for both.
         options.num_users, options.spawn_rate = options.num_users or USERS, options.spawn_rate or 0
     else:

@@ -194,15 +194,16 @@ def test_locust_starts_from_its_web_page(api: Api, tokens: Path) -> None:
     assert printed.endswith("passed\n"), printed
 
 
-def test_locust_deletes_its_tasks_and_reports_after_sigterm(
-    api: Api, tokens: Path, rows: Callable[..., list[Any]]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_locust_deletes_its_tasks_and_reports_after_a_signal(
+    api: Api, tokens: Path, rows: Callable[..., list[Any]], number: signal.Signals
 ) -> None:
     options = ("--host", f"http://127.0.0.1:{api.address[1]}", "--tokens", str(tokens), "--headless", "-u", "5")
     command = [*LOCUST, *options, "--shape", "average", "--stop-timeout", "10"]
     process = subprocess.Popen(command, cwd=tokens.parent, stdout=subprocess.PIPE, text=True)
     until(lambda: rows("select count(*) from tasks") != [(0,)], 30)
 
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
 
     assert "Report: " in process.communicate(timeout=30)[0]
     assert rows("select count(*) from tasks") == [(0,)]
