@@ -50,7 +50,7 @@ class SharedSecrets:
 
 
 def is_public_key(secret: str) -> bool:
-    """Whether the text is a public key, a certificate, a JWK or a key set, in PEM or encoded in base64 or hex.
+    """Whether the text is a public key, a certificate, a JWK or a key set, as text or encoded in base64 or hex.
 
     These are published. With one as the HMAC secret, anyone could sign tokens.
     """
@@ -58,17 +58,19 @@ def is_public_key(secret: str) -> bool:
 
 
 def _spellings(data: bytes) -> Iterator[bytes]:
-    """Yield the text and its base64 and hex decodings, two levels deep."""
+    """Yield the text, its base64 and hex decodings, and the decodings of these."""
     yield data
-    for _ in range(2):
-        compact = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/"))
-        with suppress(ValueError):
-            yield unhexlify(compact)
-        try:
-            data = b64decode(compact.rstrip(b"=") + b"=" * (-len(compact.rstrip(b"=")) % 4), validate=True)
-        except ValueError:
-            return
-        yield data
+    for decoded in _decodings(data):
+        yield decoded
+        yield from _decodings(decoded)
+
+
+def _decodings(data: bytes) -> Iterator[bytes]:
+    compact = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
+    with suppress(ValueError):
+        yield unhexlify(compact)
+    with suppress(ValueError):
+        yield b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
 
 
 def _is_key(data: bytes) -> bool:

@@ -53,6 +53,8 @@ ANY: dict[str, Callable[[SigningKey], str]] = {
     "hexadecimal of DER": lambda key: der(key).hex(),
     "base64 of PEM": lambda key: b64encode(pem(key).encode()).decode(),
     "base64 of base64 of DER": lambda key: b64encode(b64encode(der(key))).decode(),
+    "hexadecimal of base64 of DER": lambda key: b64encode(der(key)).hex(),
+    "hexadecimal of hexadecimal of PEM": lambda key: pem(key).encode().hex().encode().hex(),
     "JWK": lambda key: json.dumps(key.jwk),
     "base64 of JWK": lambda key: b64encode(json.dumps(key.jwk).encode()).decode(),
     "JWK Set": lambda key: key_set(key).decode(),
