@@ -74,8 +74,8 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
     readiness = Health(settings, database, authenticator)
     failures = FailureLog(lambda: database.failure)
     metrics = Metrics(settings, authenticator, database, failures, output)
-    probes = [route for route in ROUTES if route.probe]
-    unlogged = {route.handler.__name__ for route in probes}
+    probe_routes = [route for route in ROUTES if route.probe]
+    unlogged = {route.handler.__name__ for route in probe_routes}
     log = RequestLog(settings.log_level, unlogged, output, metrics.count if settings.metrics_port else None)
     dependencies = Dependencies(settings, authenticator, database, log, failures, signing_keys(settings))
 
@@ -84,7 +84,7 @@ def create_app(settings: Settings, output: Output) -> ASGIApp:
         total_body_bytes=max(settings.max_body_bytes_total, settings.max_body_bytes),
         idle_seconds=settings.keep_alive_timeout,
     )
-    edge = EdgeState(limits, metrics.refused, [route.path for route in probes], refusal_headers(settings))
+    edge = EdgeState(limits, metrics.refused, [route.path for route in probe_routes], refusal_headers(settings))
 
     def endpoint(route: Route) -> ASGIApp:
         if route.public:

@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_max_size: Annotated[int, Meta(ge=1, le=1000, description="most connections per process")] = 20
     pool_user_share: Annotated[
         float,
-        Meta(gt=0, le=1, description="share of the connections for one user's reads; also for its writes, if others wait"),
+        Meta(gt=0, le=1, description="share of the connections for one user, if others wait or for unbatched reads"),
     ] = 0.25
     acquire_timeout: Annotated[Deadline, Meta(description="longest wait for a connection; then 503")] = 1
     statement_timeout: Annotated[Deadline, Meta(description="longest wait for a statement's response; then 503")] = 2

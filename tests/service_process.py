@@ -20,14 +20,15 @@ def start_service(environment: dict[str, str], *prefix: str, **options: Any) -> 
     return subprocess.Popen(command, cwd=ROOT, env={"PATH": os.environ["PATH"]} | environment, **options)
 
 
-def workers_of(parent: int) -> set[psutil.Process]:
+def workers_of(parent: int, zombies: bool = False) -> set[psutil.Process]:
     """The worker processes of the parent with this process id.
 
-    A worker that has ended counts until the parent has waited for it, that is, while it is a zombie.
+    With `zombies`, a worker that has ended counts until the parent has waited for it.
     """
     found = set()
     for child in psutil.Process(parent).children():
         with suppress(psutil.NoSuchProcess):  # a child may end meanwhile
-            if child.status() == psutil.STATUS_ZOMBIE or "spawn_main" in " ".join(child.cmdline()):
+            is_zombie = child.status() == psutil.STATUS_ZOMBIE  # which has no command line
+            if (zombies and is_zombie) or "spawn_main" in " ".join(child.cmdline()):
                 found.add(child)
     return found

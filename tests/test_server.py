@@ -135,9 +135,9 @@ def test_busy_clients_lose_no_request_at_a_stop(database: str, workers: str, del
 
 def test_address_accepts_connections_after_workers_are_replaced(database: str) -> None:
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
-        workers = workers_of(service.process.pid)
+        workers = workers_of(service.process.pid, zombies=True)
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: not workers & workers_of(service.process.pid))
+        until(lambda: not workers & workers_of(service.process.pid, zombies=True))
         for _ in range(20):
             with Wire(service.address) as wire:
                 assert wire.send(request("GET", "/livez")).answer().status == 200
@@ -190,7 +190,7 @@ def test_host_means_the_same_with_one_worker_and_with_several(host: str, reached
 
 def test_workers_share_the_port_are_replaced_and_stop_together(database: str) -> None:
     with served(database, WORKERS="2", SHUTDOWN_DELAY="0") as service:
-        workers = partial(workers_of, service.process.pid)
+        workers = partial(workers_of, service.process.pid, zombies=True)
 
         def answering() -> int:
             """How many workers have made the ids of a few requests."""

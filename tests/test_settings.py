@@ -11,18 +11,30 @@ from service.settings import ROOT, Settings, SettingsError, read_settings
 GIVEN = {"DATABASE_URL": "postgresql://ada:hunter2@db.example/tasks", "JWT_SECRET": "hunter2-" * 4}
 
 BOUNDS = [
-    ("PORT", ["0", "65535"], ["-1", "65536"]),
-    ("WORKERS", ["1", "64"], ["0", "65"]),
-    ("METRICS_PORT", ["0"], ["-1", "65536"]),
-    ("POOL_USER_SHARE", ["0.01", "1"], ["0", "1.01"]),
-    ("STATEMENT_TIMEOUT", ["0.001", "60"], ["0", "60.001"]),
-    ("KEEP_ALIVE_TIMEOUT", ["620"], ["0"]),
-    ("SHUTDOWN_DELAY", ["0"], ["-1"]),
+    ("JWKS_REFRESH", ["0.001", "3600"], ["0", "3600.001"]),
+    ("JWKS_COOLDOWN", ["0.001", "3600"], ["0", "3600.001"]),
     ("JWT_LEEWAY", ["0", "30"], ["-1", "31"]),
     ("TOKEN_CACHE_SIZE", ["0"], ["-1"]),
-    ("MAX_TOKEN_BYTES", ["14336"], ["14337"]),
+    ("MAX_TOKEN_BYTES", ["1024", "14336"], ["1023", "14337"]),
+    ("PORT", ["0", "65535"], ["-1", "65536"]),
+    ("WORKERS", ["1", "64"], ["0", "65"]),
+    ("POOL_MIN_SIZE", ["1", "20"], ["0", "1001"]),
+    ("POOL_MAX_SIZE", ["5", "1000"], ["0", "1001"]),
+    ("POOL_USER_SHARE", ["0.01", "1"], ["0", "1.01"]),
+    ("ACQUIRE_TIMEOUT", ["0.001", "60"], ["0", "60.001"]),
+    ("STATEMENT_TIMEOUT", ["0.001", "60"], ["0", "60.001"]),
+    ("CONNECT_TIMEOUT", ["0.001", "60"], ["0", "60.001"]),
+    ("PROBE_INTERVAL", ["0.001", "3600"], ["0", "3600.001"]),
+    ("MAX_BODY_BYTES", ["1024"], ["1023"]),
+    ("MAX_BODY_BYTES_TOTAL", ["1024"], ["1023"]),
+    ("MAX_WAITING", ["1"], ["0"]),
+    ("MAX_CONNECTIONS", ["1"], ["0"]),
+    ("KEEP_ALIVE_TIMEOUT", ["0.001", "3600"], ["0", "3600.001"]),
+    ("SHUTDOWN_DELAY", ["0", "300"], ["-1", "301"]),
+    ("SHUTDOWN_TIMEOUT", ["0.001", "3600"], ["0", "3600.001"]),
+    ("METRICS_PORT", ["0", "65535"], ["-1", "65536"]),
 ]
-"""Settings, with numbers that are accepted and numbers that are refused."""
+"""Each setting that is a number, with values that are accepted and values that are refused."""
 
 ORIGINS = [
     "https://app.example",
@@ -73,6 +85,10 @@ def test_setting_that_is_empty_has_its_default() -> None:
 
 def test_setting_of_another_program_is_ignored() -> None:
     assert settings(PATH="/bin", PGHOST="elsewhere", port="1") == settings()
+
+
+def test_bounds_are_tested_for_every_number() -> None:
+    assert [name for name, _, _ in BOUNDS] == of_type(int, float)
 
 
 @pytest.mark.parametrize(("name", "accepted", "refused"), BOUNDS)

@@ -80,7 +80,7 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
     OutcomeUnknown: OUTCOME_UNKNOWN,
     PreparedStatementsUnsupported: UNAVAILABLE,
 }
-"""The exceptions of auth and db."""
+"""Exceptions of auth and db. problem_for() handles the others."""
 
 INVALID_TOKENS = {
     reason: msgspec.structs.replace(

@@ -20,7 +20,7 @@ class Route(msgspec.Struct, frozen=True):
     """A row of the route table.
 
     `public`: the handler needs no token. `probe`: a load balancer calls it every second; it is answered past
-    MAX_CONNECTIONS too, and is not logged by default. `compressed`: long responses may be compressed. `documented`: it
+    MAX_CONNECTIONS too, and is logged at `debug` only. `compressed`: long responses may be compressed. `documented`: it
     is in the OpenAPI document.
     """
 

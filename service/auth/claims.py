@@ -26,7 +26,7 @@ class RequiredClaim(msgspec.Struct, frozen=True):
 
 
 def required_claims(error_prefix: str, text: str) -> tuple[RequiredClaim, ...]:
-    """Parse a list such as `name=value,name!=value`. A repeated name accepts any of its values.
+    """Parse a list such as `name=value,name!=value`. A repeated name accepts, or with `!=` excludes, any of its values.
 
     Raises SettingsError, with a message that begins with `error_prefix`.
     """

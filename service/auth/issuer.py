@@ -81,7 +81,7 @@ class Issuer:
             await self._key_set.close()
 
     def check(self, token: UnverifiedToken) -> None:
-        """Check everything that needs no key: algorithm, required claims and user id. Raises InvalidToken."""
+        """Check the algorithm, the required claims and the user id, before a key is found. Raises InvalidToken."""
         if token.algorithm not in self._secrets and not (self._key_set and token.algorithm in ASYMMETRIC_ALGORITHMS):
             raise InvalidToken("algorithm", "alg is not accepted")
         for required in self._settings.required_claims:

@@ -90,7 +90,7 @@ class KeySet:
         return usable_keys(document)
 
     async def open(self) -> None:
-        """Start the task that reads the key set now and then every JWKS_REFRESH seconds."""
+        """Start the task that reads the key set at once, and again every JWKS_REFRESH seconds."""
         self._task = asyncio.create_task(self._keep_fresh())
 
     async def close(self) -> None:
@@ -157,7 +157,7 @@ class KeySet:
                 self._document = document
                 self._changed()
             self._read_at = began
-        except Exception as error:  # of any type: the known keys are kept until the next read
+        except Exception as error:  # of any type: the known keys are kept until a read succeeds
             self._failure = _reason(error)
             logger.warning("The key set could not be read: %s", self._failure)
 

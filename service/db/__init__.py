@@ -1,6 +1,6 @@
 """The database layer: statements in, rows out.
 
-`Database.run(statement, user_id, ...)` is the way in. Nothing here knows HTTP, tokens or tasks.
+`Database.run(statement, user_id, ...)` is the entry point. Nothing here knows HTTP, tokens or tasks.
 `driver.py` alone imports asyncpg; `migrations.py` alone imports psycopg.
 Imports `settings` and `timers`. Imported by `auth` (for `UUID` only), `api`, `tasks`, `observability`, `app`, and the
 commands: `dev`, `report` and `__main__`.

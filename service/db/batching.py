@@ -33,7 +33,7 @@ SLOW_SECONDS = 0.05
 
 
 class Connections(Protocol):
-    """The methods of the pool that batching uses."""
+    """The part of the pool that batching uses."""
 
     queue: Queue
 
@@ -100,9 +100,7 @@ class ReadBatcher:
         batch = Batch(BATCHES, deadline, size=0, statement=statement, capacity=capacity, batcher=self)
         self._open[statement] = batch
         self._pool.enqueue(batch)
-        self._loop.call_soon(
-            self._pool.dispatch
-        )  # after all requests that this iteration of the loop reads have joined
+        self._loop.call_soon(self._pool.dispatch)  # after all requests read in this iteration of the loop have joined
         return batch
 
     def close(self, batch: Batch) -> None:

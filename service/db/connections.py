@@ -69,9 +69,7 @@ class ConnectionSet(ABC):
             return  # open() was not called, or failed
         self._maintenance.cancel()
         await self._connector.close()
-        if (
-            self._checks
-        ):  # they wait until the server has ended cancelled statements, which would run on if terminated now
+        if self._checks:  # until the server has ended the cancelled statements: if terminated now, they would run on
             await asyncio.wait(self._checks, timeout=CLOSE_SECONDS)
         closing = [each.driver.close(timeout=CLOSE_SECONDS) for each in self.connections]
         self.connections, self.idle = set(), []

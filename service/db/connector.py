@@ -57,7 +57,7 @@ class Connector:
         return task
 
     def has_room(self, connections: int, waiting: int) -> bool:
-        """Whether to start another attempt: the last one did not fail, and fewer run than the pool and the queue need.
+        """Whether to start another attempt: the last one did not fail, and fewer run than there is room or need for.
 
         `connections` are open, and `waiting` entries are in the queue.
         """
@@ -65,7 +65,10 @@ class Connector:
         return not self.failure and self.opening < min(room, waiting)
 
     def refill(self, connections: int) -> bool:
-        """Start attempts up to POOL_MIN_SIZE. Returns whether open and opening connections exceed POOL_MIN_SIZE."""
+        """Start attempts up to POOL_MIN_SIZE. Returns whether open and opening connections exceed POOL_MIN_SIZE.
+
+        After a failure, start at most one attempt, and return False.
+        """
         missing = self._settings.pool_min_size - connections - self.opening
         if self.failure:
             missing = int(self.opening < min(CONCURRENT_ATTEMPTS, self._settings.pool_max_size - connections))

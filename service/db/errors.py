@@ -1,4 +1,4 @@
-"""The errors of statements and connections. api/exceptions.py has the HTTP response for each."""
+"""The errors of statements and connections. api/exceptions.py decides the HTTP responses."""
 
 
 class DatabaseUnavailable(Exception):

@@ -104,7 +104,10 @@ def load_test_users(count: int) -> Iterator[UUID]:
 
 
 def with_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` and .env with defaults: loopback CORS_ORIGINS, and a JWT_SECRET that is stored in .data."""
+    """Return `environment` and .env with defaults: loopback CORS_ORIGINS, and a JWT_SECRET that is stored in .data.
+
+    With a key set, the stored secret is the CURSOR_SECRET.
+    """
     values = with_dotenv(environment)
     values.setdefault("CORS_ORIGINS", LOOPBACK_ORIGINS)
     if "JWT_SECRET" not in values:

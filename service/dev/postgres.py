@@ -115,7 +115,7 @@ def _account(folder: Path) -> dict[str, Any]:
 
 
 def _create(folder: Path, account: Mapping[str, Any]) -> None:
-    """Create the data in another folder and rename it, so that `folder` is complete if initdb is interrupted."""
+    """Create the data in another folder and rename it, so that `folder` never has incomplete data."""
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)

@@ -187,7 +187,10 @@ class HTTPConnection(TimedConnection):
         self.loop.call_later(self.limits.drain_seconds, self.close_if_idle)
 
     def close_if_idle(self) -> None:
-        """Close the connection unless a response is pending. While a request is being received, try again later."""
+        """Close the connection unless a response or a body is pending.
+
+        Try again after `drain_seconds` if bytes are unread, or if a head began less than `drain_seconds` ago.
+        """
         if self.transport.is_closing() or self.active or self.state not in (IDLE, HEAD):
             return
         is_receiving = self.state is HEAD and self.loop.time() < self.state_since + self.limits.drain_seconds

@@ -104,7 +104,7 @@ class Cycle:
             self.wake = None
 
     async def __call__(self, message: Any) -> None:
-        """Send a message of the response. Raises ClientDisconnected if it cannot be delivered and is not the last."""
+        """Send a message. Raises ClientDisconnected if a part of the body that is not the last cannot be sent."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if not self.response_started:

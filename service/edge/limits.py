@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """For the request of a connection over `connections`. A slower request gets 503."""
 
     drain_seconds: float = 0.1
-    """At a stop: before the listening sockets are closed, and again before idle connections are closed.
+    """At a stop of all processes: before the listening sockets are closed. At each stop: before idle connections are.
 
     In this time the service accepts connections, and reads requests, that are already on the way.
     """

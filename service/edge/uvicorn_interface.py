@@ -1,9 +1,9 @@
 """All undocumented parts of uvicorn that the service uses, and a probe that tests them.
 
 uvicorn makes one protocol object for each connection, with the keyword arguments `config`, `server_state`, `app_state`
-and `_loop`. `server_state` is a `ServerState`, which `ServerState()` creates. `Server.startup()` and
-`Server.shutdown()` can be overridden. At a graceful stop, shutdown() closes the listening sockets, calls `shutdown()`
-of each object in `server_state.connections`, and waits until that set and `server_state.tasks` are empty.
+and `_loop`. `server_state` is an attribute of the server. `Server.startup()` and `Server.shutdown()` can be overridden.
+At a graceful stop, shutdown() closes the listening sockets, calls `shutdown()` of each object in
+`server_state.connections`, and waits until that set and `server_state.tasks` are empty.
 `make compat` runs the tests with the oldest and the newest release in the range of pyproject.toml.
 """
 
@@ -18,7 +18,6 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from service.edge.limits import Limits
 from service.edge.protocol import HTTPProtocol
@@ -90,7 +89,7 @@ def standalone_protocol(app: ASGIApp) -> tuple[Callable[[], HTTPProtocol], set[A
     """
     config = uvicorn.Config(app, interface="asgi3", http=HTTPProtocol, ws="none", log_config=None, proxy_headers=False)
     config.load()
-    state = ServerState()
+    state = uvicorn.Server(config).server_state
     app_state = {"edge": EdgeState(Limits(), Counter())}
     return partial(HTTPProtocol, config=config, server_state=state, app_state=app_state), state.connections
 

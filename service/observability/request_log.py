@@ -54,7 +54,7 @@ class RequestLog:
     """Writes a line for each request, and calls `on_request` for each request.
 
     A line has the members time, level, method, operation, status, ms and request_id. It has db_ms if a statement was
-    run, and traceparent if the client sent a valid one.
+    run, and traceparent if the client sent a valid one. The operations in `probes` are logged at `debug` only.
     """
 
     def __init__(

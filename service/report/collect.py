@@ -104,7 +104,7 @@ def collect(database_url: str) -> Report:
 
 
 def findings(statement: StatementReport, plans: bool) -> list[str]:
-    """Compare a statement with its header: its buffers and, with `plans`, the index and the sort of its plan."""
+    """What is not as the statement's header says: more buffers and, with `plans`, another index or a sort."""
     found = []
     budget = BUDGET.match(statement.budget or "")
     if budget and statement.buffers is not None:

@@ -63,7 +63,7 @@ class CompleteTask(msgspec.Struct, frozen=True):
 
 
 def positions(*columns: str) -> tuple[int, ...]:
-    """Where these columns are in a row of any statement on tasks."""
+    """Where these columns are in a row of any statement that returns tasks."""
     return tuple(map(Task.__struct_fields__.index, columns))
 
 

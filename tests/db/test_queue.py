@@ -60,7 +60,7 @@ def test_queue_prefers_the_user_who_holds_the_fewest_connections(queue: Queue) -
 
 
 @pytest.mark.parametrize(("limited_to_share", "may_start"), [(False, True), (True, False)])
-def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_capped(
+def test_queue_lets_a_user_exceed_the_share_only_alone_and_not_when_limited_to_it(
     queue: Queue, limited_to_share: bool, may_start: bool
 ) -> None:
     queue.held |= {"ada": 2, "bob": 1}

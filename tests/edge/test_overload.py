@@ -41,7 +41,7 @@ def test_connections_over_the_limit_are_503() -> None:
     assert limited.seen == ["GET /ping"] * 5
 
 
-def test_probe_is_answered_past_the_limit_of_connections() -> None:
+def test_probe_is_answered_over_the_limit_of_connections() -> None:
     with edge(Limits(connections=1), exempt_paths=["/livez"]) as limited, limited.wire() as one:
         assert one.send(PING).answer().status == 200
         for _ in range(5):
@@ -51,7 +51,7 @@ def test_probe_is_answered_past_the_limit_of_connections() -> None:
                 assert two.rest() == b""
 
 
-def test_connection_past_the_limit_that_sends_nothing_is_503() -> None:
+def test_connection_over_the_limit_that_sends_nothing_is_503() -> None:
     with edge(Limits(connections=1, over_limit_seconds=0.1)) as limited, limited.wire() as one:
         assert one.send(PING).answer().status == 200
         with limited.wire() as silent:
@@ -130,7 +130,7 @@ def unfinished(size: int) -> bytes:
     return request("POST", "/echo", f"Content-Length: {size + 1}", body=b"x" * size)
 
 
-def test_largest_body_is_503_past_the_limit_of_all_bodies() -> None:
+def test_largest_body_is_503_over_the_limit_of_all_bodies() -> None:
     with edge(Limits(total_body_bytes=100_000)) as served, served.wire() as large, served.wire() as small:
         large.send(unfinished(90_000))
         until(lambda: served.state.body_bytes == 90_000)
@@ -197,7 +197,7 @@ def test_refusal_without_the_application_has_its_cors_headers(sent: bytes, statu
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
 
 
-def test_refusal_past_the_limit_of_connections_has_the_cors_headers() -> None:
+def test_refusal_over_the_limit_of_connections_has_the_cors_headers() -> None:
     with edge(Limits(connections=1), cors=True) as served, served.wire() as one:
         assert one.send(PING).answer().status == 200
         with served.wire() as two:
