@@ -277,11 +277,11 @@ def test_list_tasks_reads_each_long_task_by_itself(proxy: Proxy, query: str) -> 
 
 @pytest.fixture
 def sixty_long(ada: Caller, rows: Rows) -> None:
-    """60 tasks of 1 MB, more than the buffers of a connection hold, and a short one."""
+    """60 tasks of 1 MB, more than the buffers of a connection hold, and a short one. `60` is listed last."""
     ada.create(title="the first")
     rows(
-        """insert into tasks (user_id, title, description)
-        select %s, n, repeat('x', 1000000) from generate_series(1, 60) as n""",
+        """insert into tasks (user_id, title, description, created_at)
+        select %s, n, repeat('x', 1000000), now() - n * interval '1 minute' from generate_series(1, 60) as n""",
         ada.id,
     )
 
@@ -291,10 +291,10 @@ def test_list_tasks_omits_a_long_task_that_is_deleted_while_it_is_read(api: Api,
     with Wire(api.address, receive_buffer=4096) as wire:
         wire.send(request("GET", ada.tasks, f"Authorization: Bearer {ada.token}"))
         assert not wire.ended()  # the list has begun
-        assert rows("delete from tasks where title = '1' returning id")
+        assert rows("delete from tasks where title = '60' returning id")
         listed = json.loads(wire.answer().body)
 
-    assert {task["title"] for task in listed} == {"the first", *map(str, range(2, 61))}
+    assert {task["title"] for task in listed} == {"the first", *map(str, range(1, 60))}
 
 
 @pytest.mark.usefixtures("sixty_long")
