@@ -80,7 +80,7 @@ EXCEPTIONS: dict[type[Exception], ProblemType] = {
     OutcomeUnknown: OUTCOME_UNKNOWN,
     PreparedStatementsUnsupported: UNAVAILABLE,
 }
-"""Exceptions of auth and db. problem_for() handles the others."""
+"""The problem of each of these exceptions of auth and db. problem_for() decides about all other exceptions."""
 
 INVALID_TOKENS = {
     reason: msgspec.structs.replace(

@@ -27,8 +27,8 @@ Description = Annotated[str, Meta(pattern=r"^[^\u0000]*$", description="any text
 Timestamp = Annotated[datetime, Meta(tz=True, description="In UTC, with six digits of a second and `Z`.")]
 
 
-# Every statement on tasks returns these columns first, in this order, which tests/db/test_statements.py compares. A row
-# is read by position: to read a list of 20 by name would take 2 us more.
+# Every statement that returns tasks has these columns first, in this order: tests/db/test_statements.py compares them.
+# Rows are read by position, because reading 20 rows by name takes 2 us longer.
 class Task(msgspec.Struct, frozen=True, gc=False):
     """A task as clients see it."""
 
@@ -77,7 +77,7 @@ START_OF_2000 = 946_684_800_000_000
 """In microseconds since the start of 1970. The rows' timestamps are microseconds since the start of 2000."""
 
 EXACT_SECONDS = 2.0**32
-"""Up to this many seconds from 1970 (until 2106), a float is within 0.25 us of the time, and msgspec rounds it."""
+"""Up to this many seconds from 1970 (until 2106), a float is within 0.25 us of the time. msgspec rounds it to 1 us."""
 
 
 class _Times(msgspec.Struct, array_like=True, gc=False):

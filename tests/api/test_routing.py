@@ -22,8 +22,6 @@ from tests.tokens import ADA, BOB
 TASK = "0195d1f0-6c7a-7000-8000-000000000002"
 
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "G%T", ""]
-FEW_METHODS = ["GET", "PUT", "PATCH", "HEAD", "OPTIONS", "BREW"]
-"""Those of an unusual address."""
 
 ODD = [
     *("", ".", "..", "...", "*", "+", ";a=b", ":", "~", "%2F", "%2f%2F", "%5C", "%252F", "%00", "%09", "%0A", "%0D%0A"),
@@ -122,9 +120,7 @@ async def answer(app: ASGIApp, method: str, address: str) -> Answer:
 
 
 async def test_router_answers_as_starlette_does(app: ASGIApp, reference: ASGIApp) -> None:
-    odd = sorted(odd_addresses())
-    requests = [(method, address) for method in METHODS for address in addresses()]
-    requests += [(method, address) for method in FEW_METHODS for address in odd]
+    requests = [(method, address) for method in METHODS for address in sorted(odd_addresses())]
     statuses = set()
     for method, address in requests:
         if unquote(address).endswith("\n"):
@@ -133,7 +129,7 @@ async def test_router_answers_as_starlette_does(app: ASGIApp, reference: ASGIApp
         assert seen == await answer(reference, method, address), (method, address)
         statuses.add(seen[0])
 
-    assert len(requests) > 18_000
+    assert len(requests) > 40_000
     assert statuses == {200, 307, 403, 404, 405, 422, 503}
     assert (await answer(app, "GET", "/api//tasks"))[0] == 404  # Starlette's own redirects are off
 

@@ -53,7 +53,7 @@ def api(database: str, example: str) -> Iterator[Api]:
 
 @pytest.fixture
 def page(browser: Browser, api: Api) -> Iterator[Page]:
-    """An empty page. Relative addresses are those of the service."""
+    """An empty page with the origin of the service, so that a relative URL is a request to the service."""
     with browser.new_page(base_url=str(api.anonymous.base_url), viewport={"width": 1280, "height": 1000}) as page:
         page.set_default_timeout(10_000)
         yield page
